@@ -1,0 +1,1 @@
+extern const char fovea_x[];
