@@ -42,5 +42,6 @@ let package = Package(
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
     .testTarget(name: "VisionTests", dependencies: ["Vision"]),
-  ]
+  ],
+  cLanguageStandard: .c2x
 )

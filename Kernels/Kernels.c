@@ -1,4 +1,56 @@
 #include "Kernels.h"
-const char fovea_x[] = {
-#embed "x.cl"
+
+#include <stddef.h>
+#include <string.h>
+
+// clang-format off
+static const char common[] = {
+#embed "common.cl"
 , 0};
+static const char convolution_vector[] = {
+#embed "convolution_vector.cl"
+, 0};
+static const char elementwise[] = {
+#embed "elementwise.cl"
+, 0};
+static const char normalization[] = {
+#embed "normalization.cl"
+, 0};
+static const char optimizer[] = {
+#embed "optimizer.cl"
+, 0};
+static const char pooling[] = {
+#embed "pooling.cl"
+, 0};
+static const char reduction[] = {
+#embed "reduction.cl"
+, 0};
+static const char resize[] = {
+#embed "resize.cl"
+, 0};
+static const char softmax[] = {
+#embed "softmax.cl"
+, 0};
+// clang-format on
+
+static const struct {
+  const char *name;
+  const char *text;
+} sources[] = {
+    {"common", common},
+    {"convolution_vector", convolution_vector},
+    {"elementwise", elementwise},
+    {"normalization", normalization},
+    {"optimizer", optimizer},
+    {"pooling", pooling},
+    {"reduction", reduction},
+    {"resize", resize},
+    {"softmax", softmax},
+};
+
+const char *fovea_kernel_source(const char *name) {
+  for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
+    if (strcmp(sources[i].name, name) == 0)
+      return sources[i].text;
+  return NULL;
+}

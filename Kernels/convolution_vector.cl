@@ -1,0 +1,429 @@
+// Convolution for CPUs: one work-item per work-group, explicit 16-wide registers, no barriers.
+//
+// A tile of TILE output pixels of one output row is computed against blocks of 16 * NV output channels. The input
+// window of the tile is packed once, through the prologue and with zero padding (a padded pixel is 0, not relu(shift)),
+// into private memory laid out [kernel row][window column][channel]. For one kernel row the values that a pixel needs
+// are then one contiguous run of KW * channels floats, and the inner loop is: load NV weight vectors, broadcast TILE
+// input values, TILE * NV fused multiply-adds into registers.
+//
+// Baked: KH KW SH SW (kernel and stride), LD (channels of the packed window; for KW = 1 at least the channels), TILE,
+// NV, TILES (tiles per work-item), PRE/AFFINE/POST (prologue on load) and for the data gradient EPILOGUE with
+// EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose gradient is applied on store.
+
+#ifndef KH
+#define KH 1
+#define KW 1
+#endif
+#ifndef SH
+#define SH 1
+#define SW 1
+#endif
+#ifndef LD
+#define LD 272
+#endif
+#ifndef TILE
+#define TILE 12
+#endif
+#ifndef NV
+#define NV 2
+#endif
+#ifndef TILES
+#define TILES 1
+#endif
+#ifndef EPILOGUE
+#define EPILOGUE 0
+#endif
+#ifndef EPRE
+#define EPRE 0
+#endif
+#ifndef EAFFINE
+#define EAFFINE 0
+#endif
+#ifndef EPOST
+#define EPOST 0
+#endif
+
+#define NB (16 * NV)
+#define WINDOW ((TILE - 1) * SW + KW)
+
+// Filters to panels [block of NB outputs][kernel row][kernel column][input channel][NB], zero beyond the last output
+// channel. With `transposed`, the filter of the data gradient: input and output channels exchanged, taps mirrored.
+kernel void pack_filter(global const float *w, int wOffset, int kh, int kw, int inputs, int outputs, int transposed,
+                        int nb, global float *packed) {
+  const int ks = transposed ? outputs : inputs; // channels summed over
+  const int ns = transposed ? inputs : outputs; // channels produced
+  const int k = get_global_id(0);               // (row, column, summed channel)
+  const int block = get_global_id(1);
+  const int c = k % ks;
+  const int tap = k / ks;
+  const int source = transposed ? kh * kw - 1 - tap : tap;
+  global float *target = packed + ((long)block * kh * kw * ks + k) * nb;
+  for (int j = 0; j < nb; j++) {
+    const int n = block * nb + j;
+    float v = 0.0f;
+    if (n < ns)
+      v = transposed ? w[wOffset + ((long)source * inputs + n) * outputs + c]
+                     : w[wOffset + ((long)source * inputs + c) * outputs + n];
+    target[j] = v;
+  }
+}
+
+// One window pixel of `channels` values, through the prologue.
+inline void pack_pixel(float *target, global const float *source, int channels, global const float *affine,
+                       int affineStride, float preSlope, float postSlope) {
+  int c = 0;
+  for (; c + 16 <= channels; c += 16) {
+    float16 v = vload16(0, source + c);
+#if AFFINE
+    v = APPLY_PROLOGUE(v, vload16(0, affine + c), vload16(0, affine + affineStride + c),
+                       vload16(0, affine + 2 * affineStride + c), preSlope, postSlope);
+#else
+    v = APPLY_PROLOGUE(v, 0.0f, 1.0f, 0.0f, preSlope, postSlope);
+#endif
+    vstore16(v, 0, target + c);
+  }
+  for (; c < channels; c++) {
+    float v = source[c];
+#if AFFINE
+    v = APPLY_PROLOGUE(v, affine[c], affine[affineStride + c], affine[2 * affineStride + c], preSlope, postSlope);
+#else
+    v = APPLY_PROLOGUE(v, 0.0f, 1.0f, 0.0f, preSlope, postSlope);
+#endif
+    target[c] = v;
+  }
+}
+
+inline void zero_floats(float *target, int count) {
+  int i = 0;
+  for (; i + 16 <= count; i += 16)
+    vstore16((float16)(0.0f), 0, target + i);
+  for (; i < count; i++)
+    target[i] = 0.0f;
+}
+
+// `columns` window pixels of one input row from column `first` on, zero where they lie outside 0..<width.
+inline void pack_row(float *target, global const float *row, int stride, int first, int columns, int width,
+                     int channels, global const float *affine, float preSlope, float postSlope) {
+  const int low = clamp(-first, 0, columns);
+  const int high = clamp(width - first, low, columns);
+  if (low > 0)
+    zero_floats(target, low * LD);
+#if !AFFINE
+  if (stride == channels && LD == channels) {
+    pack_pixel(target + low * LD, row + (long)(first + low) * stride, (high - low) * channels, affine, channels,
+               preSlope, postSlope);
+  } else
+#endif
+    for (int i = low; i < high; i++)
+      pack_pixel(target + i * LD, row + (long)(first + i) * stride, channels, affine, channels, preSlope, postSlope);
+  if (high < columns)
+    zero_floats(target + high * LD, (columns - high) * LD);
+}
+
+// First `count` (at most 16) lanes of v.
+inline void store_lanes(float16 v, global float *target, int count) {
+  if (count >= 16) {
+    vstore16(v, 0, target);
+  } else {
+    float lanes[16];
+    vstore16(v, 0, lanes);
+    for (int i = 0; i < count; i++)
+      target[i] = lanes[i];
+  }
+}
+
+inline float16 load_lanes(global const float *source, int count) {
+  if (count >= 16)
+    return vload16(0, source);
+  float lanes[16];
+  for (int i = 0; i < 16; i++)
+    lanes[i] = i < count ? source[i] : 0.0f;
+  return vload16(0, lanes);
+}
+
+// y[n, oh, ow, :] (+)= bias + sum over taps of prologue(x) * filter.
+// Work-items: (groups of TILES tiles along a row, output rows, images).
+kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+                              global const float *affine, int affineOffset, float preSlope, float postSlope,
+                              global const float *packed, global float *y, int yOffset, int yStride, int outHeight,
+                              int outWidth, int outChannels, int padTop, int padLeft, int accumulate,
+                              global const float *bias, int biasOffset, int hasBias
+#if EPILOGUE
+                              ,
+                              global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                              int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#endif
+) {
+  const int oh = get_global_id(1);
+  const int n = get_global_id(2);
+  const int ow0 = get_global_id(0) * TILE * TILES;
+  const int tiles = min(TILES, (outWidth - ow0 + TILE - 1) / TILE);
+  const int run = KW == 1 ? channels : KW * LD; // floats per kernel row
+  affine += affineOffset;
+
+  float window[TILES * KH * WINDOW * LD];
+  for (int t = 0; t < tiles; t++)
+    for (int kh = 0; kh < KH; kh++) {
+      const int ih = oh * SH - padTop + kh;
+      float *target = window + (t * KH + kh) * WINDOW * LD;
+      if (ih < 0 || ih >= height)
+        zero_floats(target, WINDOW * LD);
+      else
+        pack_row(target, x + xOffset + ((long)n * height + ih) * width * xStride, xStride,
+                 (ow0 + t * TILE) * SW - padLeft, WINDOW, width, channels, affine, preSlope, postSlope);
+    }
+
+  const long firstPixel = ((long)n * outHeight + oh) * outWidth + ow0;
+  for (int n0 = 0; n0 < outChannels; n0 += NB) {
+    global const float *panel = packed + (long)n0 * KH * run;
+#if EPILOGUE
+    float16 sumShift[NV], sumScale[NV];
+    for (int v = 0; v < NV; v++)
+      sumShift[v] = sumScale[v] = 0.0f;
+#endif
+    for (int t = 0; t < tiles; t++) {
+      float16 acc[TILE][NV];
+#pragma unroll
+      for (int p = 0; p < TILE; p++)
+#pragma unroll
+        for (int v = 0; v < NV; v++)
+          acc[p][v] = 0.0f;
+      for (int kh = 0; kh < KH; kh++) {
+        const float *a = window + (t * KH + kh) * WINDOW * LD;
+        global const float *b = panel + (long)kh * run * NB;
+#pragma unroll 2
+        for (int k = 0; k < run; k++) {
+          float16 weights[NV];
+#pragma unroll
+          for (int v = 0; v < NV; v++)
+            weights[v] = vload16(v, b + k * NB);
+#pragma unroll
+          for (int p = 0; p < TILE; p++)
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+              acc[p][v] = fma((float16)(a[p * SW * LD + k]), weights[v], acc[p][v]);
+        }
+      }
+
+      const int pixels = min(TILE, outWidth - ow0 - t * TILE);
+#pragma unroll
+      for (int v = 0; v < NV; v++) {
+        const int c = n0 + v * 16;
+        const int lanes = outChannels - c;
+        if (lanes > 0) {
+#if EPILOGUE && EAFFINE
+          const float16 centre = load_lanes(eaffine + eaffineOffset + c, lanes);
+          const float16 scale = load_lanes(eaffine + eaffineOffset + outChannels + c, lanes);
+          const float16 shift = load_lanes(eaffine + eaffineOffset + 2 * outChannels + c, lanes);
+#endif
+          const float16 start = hasBias ? load_lanes(bias + biasOffset + c, lanes) : (float16)(0.0f);
+#pragma unroll
+          for (int p = 0; p < TILE; p++)
+            if (p < pixels) {
+              const long pixel = firstPixel + t * TILE + p;
+              global float *target = y + yOffset + pixel * yStride + c;
+              float16 value = acc[p][v] + start;
+#if EPILOGUE
+              const float16 input = load_lanes(ex + exOffset + pixel * exStride + c, lanes);
+#if EPRE
+              const float16 activated = ACTIVATE(input, ePreSlope);
+#else
+              const float16 activated = input;
+#endif
+#if EAFFINE
+              const float16 centred = activated - centre;
+#if EPOST
+              value = ACTIVATE_GRADIENT(centred * scale + shift, ePostSlope, value);
+#endif
+              sumShift[v] += value;
+              sumScale[v] += value * centred;
+              value *= scale;
+#elif EPOST
+              value = ACTIVATE_GRADIENT(activated, ePostSlope, value);
+#endif
+#if EPRE
+              value = ACTIVATE_GRADIENT(input, ePreSlope, value);
+#endif
+#endif
+              if (accumulate)
+                value += load_lanes(target, lanes);
+              store_lanes(value, target, lanes);
+            }
+        }
+      }
+    }
+#if EPILOGUE && EAFFINE
+    const long group = ((long)n * get_global_size(1) + oh) * get_global_size(0) + get_global_id(0);
+#pragma unroll
+    for (int v = 0; v < NV; v++) {
+      const int c = n0 + v * 16;
+      if (c < outChannels) {
+        store_lanes(sumShift[v], sums + group * 2 * outChannels + c, outChannels - c);
+        store_lanes(sumScale[v], sums + (group * 2 + 1) * outChannels + c, outChannels - c);
+      }
+    }
+#endif
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Filter gradient: dw[kh, kw, ci, co] = sum over pixels of prologue(x) * dy.
+//
+// A work-item takes every `splits`-th unit of unitRows output rows by unitColumns output columns of one image, packs
+// the input window of the unit for the channels from `firstChannel` on (at most LD of them), and adds outer products
+// into its own partial gradient: blocks of KB consecutive floats of a run by NB output channels are held in registers
+// over all pixels of the unit. `sum_partials` adds the splits in order.
+//
+// Baked besides the above: KB and CAPACITY (floats of the window). For KW > 1, LD equals the channels.
+#ifdef KB
+
+kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
+                                      int channels, global const float *affine, int affineOffset, float preSlope,
+                                      float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                      int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
+                                      int unitRows, int unitColumns, int splits, global float *partials) {
+  const int split = get_global_id(0);
+  const int firstChannel = get_global_id(1) * LD;
+  const int blockChannels = min(LD, channels - firstChannel);
+  const int rowGroups = (outHeight + unitRows - 1) / unitRows;
+  const int columnGroups = (outWidth + unitColumns - 1) / unitColumns;
+  const int units = images * rowGroups * columnGroups;
+  const int run = KW == 1 ? blockChannels : KW * LD;
+  global float *partial = partials + (long)split * KH * KW * channels * outChannels;
+
+  // Reads of the last block of a run may go up to KB floats beyond it; their products are not stored.
+  float window[CAPACITY + 16];
+  const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
+  for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
+    const int column = (unit % columnGroups) * unitColumns;
+    const int row = (unit / columnGroups) % rowGroups * unitRows;
+    const int n = unit / columnGroups / rowGroups;
+    const int rows = min(unitRows, outHeight - row);
+    const int columns = min(unitColumns, outWidth - column);
+    const int windowRows = (rows - 1) * SH + KH;
+    const int windowColumns = (columns - 1) * SW + KW;
+    for (int r = 0; r < windowRows; r++) {
+      const int ih = row * SH - padTop + r;
+      float *target = window + r * windowStride;
+      if (ih < 0 || ih >= height) {
+        zero_floats(target, windowColumns * LD);
+      } else {
+        const long start = ((long)n * height + ih) * width;
+        const int iw = column * SW - padLeft;
+        const int low = clamp(-iw, 0, windowColumns);
+        const int high = clamp(width - iw, low, windowColumns);
+        zero_floats(target, low * LD);
+        for (int i = low; i < high; i++)
+          pack_pixel(target + i * LD, x + xOffset + (start + iw + i) * xStride + firstChannel, blockChannels,
+                     affine + affineOffset + firstChannel, channels, preSlope, postSlope);
+        zero_floats(target + high * LD, (windowColumns - high) * LD);
+      }
+    }
+
+    global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
+    for (int kh = 0; kh < KH; kh++)
+      for (int k0 = 0; k0 < run; k0 += KB)
+        for (int n0 = 0; n0 < outChannels; n0 += NB) {
+          float16 acc[KB][NV];
+#pragma unroll
+          for (int k = 0; k < KB; k++)
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+              acc[k][v] = 0.0f;
+          const int fullLanes = n0 + NB <= outChannels;
+          for (int r = 0; r < rows; r++) {
+            const float *a = window + (r * SH + kh) * windowStride + k0;
+            global const float *d = dyUnit + (long)r * outWidth * dyStride + n0;
+            for (int p = 0; p < columns; p++) {
+              float16 g[NV];
+              if (fullLanes) {
+#pragma unroll
+                for (int v = 0; v < NV; v++)
+                  g[v] = vload16(v, d + (long)p * dyStride);
+              } else {
+#pragma unroll
+                for (int v = 0; v < NV; v++)
+                  g[v] = load_lanes(d + (long)p * dyStride + v * 16, max(outChannels - n0 - v * 16, 0));
+              }
+#pragma unroll
+              for (int k = 0; k < KB; k++)
+#pragma unroll
+                for (int v = 0; v < NV; v++)
+                  acc[k][v] = fma((float16)(a[p * SW * LD + k]), g[v], acc[k][v]);
+            }
+          }
+          const int ks = min(KB, run - k0);
+#pragma unroll
+          for (int k = 0; k < KB; k++)
+            if (k < ks) {
+              // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
+              const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
+#pragma unroll
+              for (int v = 0; v < NV; v++) {
+                const int lanes = outChannels - n0 - v * 16;
+                if (lanes > 0) {
+                  global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
+                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes), target, lanes);
+                }
+              }
+            }
+        }
+  }
+}
+#endif
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Data gradient for any stride, gathered: g[n, ih, iw, ci] = sum over taps that reach it, and output channels, of
+// dy * filter. Sixteen output channels at a time; meant for few input channels, as in a net's first convolution.
+// Work-items: (groups of `group` columns, input rows, images).
+kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset, int dyStride, int outHeight,
+                                            int outWidth, int outChannels, global const float *w, int wOffset, int kh,
+                                            int kw, int sh, int sw, int padTop, int padLeft, int height, int width,
+                                            int channels, global float *g, int gOffset, int gStride, int group,
+                                            int accumulate) {
+  const int ih = get_global_id(1);
+  const int n = get_global_id(2);
+  const int last = min(width, ((int)get_global_id(0) + 1) * group);
+  for (int iw = get_global_id(0) * group; iw < last; iw++)
+    for (int c = 0; c < channels; c += 4) {
+      float16 acc[4];
+      float rest[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        acc[i] = 0.0f;
+        rest[i] = 0.0f;
+      }
+      for (int i = (ih + padTop) % sh; i < kh && i <= ih + padTop; i += sh) {
+        const int oh = (ih + padTop - i) / sh;
+        if (oh >= outHeight)
+          continue;
+        for (int j = (iw + padLeft) % sw; j < kw && j <= iw + padLeft; j += sw) {
+          const int ow = (iw + padLeft - j) / sw;
+          if (ow >= outWidth)
+            continue;
+          global const float *d = dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride;
+          global const float *f = w + wOffset + ((long)(i * kw + j) * channels + c) * outChannels;
+          int o = 0;
+          for (; o + 16 <= outChannels; o += 16) {
+            const float16 v = vload16(0, d + o);
+#pragma unroll
+            for (int b = 0; b < 4; b++)
+              if (c + b < channels)
+                acc[b] = fma(v, vload16(0, f + b * outChannels + o), acc[b]);
+          }
+          for (; o < outChannels; o++)
+            for (int b = 0; b < 4; b++)
+              if (c + b < channels)
+                rest[b] += d[o] * f[b * outChannels + o];
+        }
+      }
+      for (int b = 0; b < 4; b++)
+        if (c + b < channels) {
+          const float8 e = acc[b].lo + acc[b].hi;
+          const float4 q = e.lo + e.hi;
+          const float v = rest[b] + ((q.x + q.y) + (q.z + q.w));
+          global float *target = g + gOffset + (((long)n * height + ih) * width + iw) * gStride + c + b;
+          *target = COMBINE(accumulate, *target, v);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+// Batch statistics, their gradient, and the affine step of a prologue with its gradient.
+//
+// Sums over rows are made in two stages with a fixed order: chunks of rows, then the chunks one after another with
+// compensated summation. Work-items: (channel vectors, chunks), so that neighbours read neighbouring channels.
+
+// partials[chunk][0][c] = mean of the chunk, [1] = sum of squared deviations from it. The second pass finds the chunk
+// in cache; deviations from the chunk's own mean keep the variance free of cancellation.
+kernel WIDE void moments_partial(global const float *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
+                                 float preSlope, global float *partials) {
+  const int c = get_global_id(0) * VEC;
+  const int chunk = get_global_id(1);
+  const long first = (long)chunk * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+  global const float *p = x + xOffset + first * xStride + c;
+  vfloat sum = 0.0f;
+  for (int i = 0; i < count; i++)
+    sum += APPLY_PRE(VLOAD(p + (long)i * xStride), preSlope);
+  const vfloat mean = sum / (float)count;
+  vfloat squares = 0.0f;
+  for (int i = 0; i < count; i++) {
+    const vfloat d = APPLY_PRE(VLOAD(p + (long)i * xStride), preSlope) - mean;
+    squares += d * d;
+  }
+  VSTORE(mean, partials + (long)chunk * 2 * channels + c);
+  VSTORE(squares, partials + ((long)chunk * 2 + 1) * channels + c);
+}
+
+// Mean and biased variance from the chunks, by Chan's formula: var * M = sum of squares + sum of n (mean_i - mean)^2.
+kernel WIDE void moments_finish(global const float *partials, int chunks, int rows, int chunkRows, int channels,
+                                global float *mean, int meanOffset, global float *variance, int varianceOffset) {
+  const int c = get_global_id(0) * VEC;
+  vfloat sum = 0.0f, rest = 0.0f;
+  for (int i = 0; i < chunks; i++) {
+    const float n = min((long)chunkRows, rows - (long)i * chunkRows);
+    const vfloat term = VLOAD(partials + (long)i * 2 * channels + c) * n - rest;
+    const vfloat next = sum + term;
+    rest = (next - sum) - term;
+    sum = next;
+  }
+  const vfloat m = sum / (float)rows;
+  vfloat squares = 0.0f;
+  rest = 0.0f;
+  for (int i = 0; i < chunks; i++) {
+    const float n = min((long)chunkRows, rows - (long)i * chunkRows);
+    const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - m;
+    const vfloat term = VLOAD(partials + ((long)i * 2 + 1) * channels + c) + d * d * n - rest;
+    const vfloat next = squares + term;
+    rest = (next - squares) - term;
+    squares = next;
+  }
+  VSTORE(m, mean + meanOffset + c);
+  VSTORE(squares / (float)rows, variance + varianceOffset + c);
+}
+
+// dx (+)= pre'(x) * (dmean / M + 2 (pre(x) - mean) dvariance / M).
+kernel WIDE void moments_gradient(global const float *x, int xOffset, int xStride, int rows, int chunkRows,
+                                  float preSlope, global const float *mean, int meanOffset, global const float *dmean,
+                                  int dmeanOffset, global const float *dvariance, int dvarianceOffset, global float *dx,
+                                  int dxOffset, int dxStride, int accumulate) {
+  const int c = get_global_id(0) * VEC;
+  const long first = (long)get_global_id(1) * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+  const float inverse = 1.0f / rows;
+  const vfloat m = VLOAD(mean + meanOffset + c);
+  const vfloat a = VLOAD(dmean + dmeanOffset + c) * inverse;
+  const vfloat b = VLOAD(dvariance + dvarianceOffset + c) * (2.0f * inverse);
+  for (int i = 0; i < count; i++) {
+    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
+    vfloat g = a + (APPLY_PRE(v, preSlope) - m) * b;
+#if PRE
+    g = ACTIVATE_GRADIENT(v, preSlope, g);
+#endif
+    global float *target = dx + dxOffset + (first + i) * dxStride + c;
+    if (accumulate)
+      g += VLOAD(target);
+    VSTORE(g, target);
+  }
+}
+
+// affine rows: centre = mean, scale = gamma / sqrt(variance + epsilon), shift = beta. One work-item per channel.
+kernel void fold(global const float *mean, int meanOffset, global const float *variance, int varianceOffset,
+                 global const float *gamma, int gammaOffset, global const float *beta, int betaOffset, float epsilon,
+                 int channels, global float *affine) {
+  const int c = get_global_id(0);
+  affine[c] = mean[meanOffset + c];
+  affine[channels + c] = gamma[gammaOffset + c] / sqrt(variance[varianceOffset + c] + epsilon);
+  affine[2 * channels + c] = beta[betaOffset + c];
+}
+
+// From the gradient of the affine rows to those of mean, variance, gamma and beta.
+// flags: 1 mean/variance wanted, 2 gamma wanted, 4 beta wanted; the same shifted by 3: add to what is there.
+kernel void fold_gradient(global const float *daffine, int daffineOffset, global const float *variance,
+                          int varianceOffset, global const float *gamma, int gammaOffset, float epsilon, int channels,
+                          global float *dmean, int dmeanOffset, global float *dvariance, int dvarianceOffset,
+                          global float *dgamma, int dgammaOffset, global float *dbeta, int dbetaOffset, int flags) {
+  const int c = get_global_id(0);
+  const float inverse = 1.0f / sqrt(variance[varianceOffset + c] + epsilon);
+  const float dscale = daffine[daffineOffset + channels + c];
+  if (flags & 1) {
+    const float dv = dscale * gamma[gammaOffset + c] * -0.5f * inverse * inverse * inverse;
+    dmean[dmeanOffset + c] = COMBINE(flags & 8, dmean[dmeanOffset + c], daffine[daffineOffset + c]);
+    dvariance[dvarianceOffset + c] = COMBINE(flags & 8, dvariance[dvarianceOffset + c], dv);
+  }
+  if (flags & 2)
+    dgamma[dgammaOffset + c] = COMBINE(flags & 16, dgamma[dgammaOffset + c], dscale * inverse);
+  if (flags & 4)
+    dbeta[dbetaOffset + c] = COMBINE(flags & 32, dbeta[dbetaOffset + c], daffine[daffineOffset + 2 * channels + c]);
+}
+
+// moving = momentum * moving + (1 - momentum) * batch.
+kernel void update_moving(global float *moving, int movingOffset, global const float *batch, int batchOffset,
+                          float momentum) {
+  const int c = get_global_id(0);
+  const float old = moving[movingOffset + c];
+  moving[movingOffset + c] = old * momentum + batch[batchOffset + c] * (1.0f - momentum);
+}
+
+// y (+)= prologue(x).
+kernel WIDE void prologue_apply(global const float *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
+                                global const float *affine, int affineOffset, float preSlope, float postSlope,
+                                global float *y, int yOffset, int yStride, int accumulate) {
+  const int c = get_global_id(0) * VEC;
+  const long first = (long)get_global_id(1) * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+#if AFFINE
+  const vfloat centre = VLOAD(affine + affineOffset + c);
+  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
+  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+#endif
+  for (int i = 0; i < count; i++) {
+    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
+    vfloat result = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+    global float *target = y + yOffset + (first + i) * yStride + c;
+    if (accumulate)
+      result += VLOAD(target);
+    VSTORE(result, target);
+  }
+}
+
+// From the gradient g of prologue(x) to dx, and per chunk and channel the sums that the affine's gradient is made of:
+// sums[chunk][0][c] = sum of h, [1] = sum of h (pre(x) - centre), with h the gradient before the affine's output.
+kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStride, int rows, int chunkRows,
+                                   int channels, global const float *affine, int affineOffset, float preSlope,
+                                   float postSlope, global const float *g, int gOffset, int gStride, global float *dx,
+                                   int dxOffset, int dxStride, int wanted, int accumulate, global float *sums) {
+  const int c = get_global_id(0) * VEC;
+  const int chunk = get_global_id(1);
+  const long first = (long)chunk * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+#if AFFINE
+  const vfloat centre = VLOAD(affine + affineOffset + c);
+  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
+  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+  vfloat sumShift = 0.0f, sumScale = 0.0f;
+#endif
+  for (int i = 0; i < count; i++) {
+    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
+    vfloat h = VLOAD(g + gOffset + (first + i) * gStride + c);
+    const vfloat activated = APPLY_PRE(v, preSlope);
+#if AFFINE
+    const vfloat centred = activated - centre;
+#if POST
+    h = ACTIVATE_GRADIENT(centred * scale + shift, postSlope, h);
+#endif
+    sumShift += h;
+    sumScale += h * centred;
+    h *= scale;
+#elif POST
+    h = ACTIVATE_GRADIENT(activated, postSlope, h);
+#endif
+#if PRE
+    h = ACTIVATE_GRADIENT(v, preSlope, h);
+#endif
+    if (wanted) {
+      global float *target = dx + dxOffset + (first + i) * dxStride + c;
+      if (accumulate)
+        h += VLOAD(target);
+      VSTORE(h, target);
+    }
+  }
+#if AFFINE
+  VSTORE(sumShift, sums + (long)chunk * 2 * channels + c);
+  VSTORE(sumScale, sums + ((long)chunk * 2 + 1) * channels + c);
+#endif
+}
+
+// Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift.
+kernel WIDE void affine_gradient(global const float *sums, int chunks, int channels, global const float *affine,
+                                 int affineOffset, global float *daffine, int daffineOffset, int accumulate) {
+  const int c = get_global_id(0) * VEC;
+  vfloat sumShift = 0.0f, restShift = 0.0f, sumScale = 0.0f, restScale = 0.0f;
+  for (int i = 0; i < chunks; i++) {
+    const vfloat a = VLOAD(sums + (long)i * 2 * channels + c) - restShift;
+    const vfloat nextShift = sumShift + a;
+    restShift = (nextShift - sumShift) - a;
+    sumShift = nextShift;
+    const vfloat b = VLOAD(sums + ((long)i * 2 + 1) * channels + c) - restScale;
+    const vfloat nextScale = sumScale + b;
+    restScale = (nextScale - sumScale) - b;
+    sumScale = nextScale;
+  }
+  vfloat dcentre = -VLOAD(affine + affineOffset + channels + c) * sumShift;
+  global float *target = daffine + daffineOffset + c;
+  if (accumulate) {
+    dcentre += VLOAD(target);
+    sumScale += VLOAD(target + channels);
+    sumShift += VLOAD(target + 2 * channels);
+  }
+  VSTORE(dcentre, target);
+  VSTORE(sumScale, target + channels);
+  VSTORE(sumShift, target + 2 * channels);
+}

@@ -1,0 +1,153 @@
+// Pooling over windows, NHWC. Work-items: (channel vectors, groups of `group` columns, images * rows), of the output in
+// the forward and of the input in the gradient kernels.
+
+// Largest value of each window of prologue(x), and which tap it was: the first maximum in row-major order, as in
+// TensorFlow. Padded pixels count as zero with `padZero`, else they are left out.
+kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+                          global const float *affine, int affineOffset, float preSlope, float postSlope,
+                          global float *y, int yOffset, int yStride, global uchar *taps, int outHeight, int outWidth,
+                          int kh, int kw, int sh, int sw, int padTop, int padLeft, int padZero, int group) {
+  const int c = get_global_id(0) * VEC;
+  const int oh = get_global_id(2) % outHeight;
+  const int n = get_global_id(2) / outHeight;
+#if AFFINE
+  const vfloat centre = VLOAD(affine + affineOffset + c);
+  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
+  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+#endif
+  const int last = min(outWidth, ((int)get_global_id(1) + 1) * group);
+  for (int ow = get_global_id(1) * group; ow < last; ow++) {
+    vfloat best = -INFINITY;
+    vint tap = 0;
+    for (int i = 0; i < kh; i++)
+      for (int j = 0; j < kw; j++) {
+        const int ih = oh * sh - padTop + i;
+        const int iw = ow * sw - padLeft + j;
+        vfloat v = 0.0f;
+        if (ih >= 0 && ih < height && iw >= 0 && iw < width) {
+          v = VLOAD(x + xOffset + (((long)n * height + ih) * width + iw) * xStride + c);
+          v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+        } else if (!padZero) {
+          continue;
+        }
+        // A NaN wins and stays, so that it is seen.
+        const vint better = (v > best) | (isnan(v) & !isnan(best));
+#if VEC == 1
+        best = better ? v : best;
+        tap = better ? i * kw + j : tap;
+#else
+        best = select(best, v, better);
+        tap = select(tap, (vint)(i * kw + j), better);
+#endif
+      }
+    const long pixel = ((long)n * outHeight + oh) * outWidth + ow;
+    VSTORE(best, y + yOffset + pixel * yStride + c);
+    global uchar *target = taps + pixel * channels + c;
+#if VEC == 16
+    vstore16(convert_uchar16(tap), 0, target);
+#elif VEC == 8
+    vstore8(convert_uchar8(tap), 0, target);
+#elif VEC == 4
+    vstore4(convert_uchar4(tap), 0, target);
+#else
+    *target = tap;
+#endif
+  }
+}
+
+#if VEC == 16
+#define LOAD_TAPS(p) convert_int16(vload16(0, p))
+#elif VEC == 8
+#define LOAD_TAPS(p) convert_int8(vload8(0, p))
+#elif VEC == 4
+#define LOAD_TAPS(p) convert_int4(vload4(0, p))
+#else
+#define LOAD_TAPS(p) ((int)*(p))
+#endif
+
+// Gradient with respect to prologue(x), gathered: each input pixel adds up the windows whose maximum it was.
+kernel WIDE void max_pool_gradient(global const float *dy, int dyOffset, int dyStride, global const uchar *taps,
+                                   int outHeight, int outWidth, int height, int width, int channels, int kh, int kw,
+                                   int sh, int sw, int padTop, int padLeft, global float *dx, int dxOffset,
+                                   int dxStride, int accumulate, int group) {
+  const int c = get_global_id(0) * VEC;
+  const int ih = get_global_id(2) % height;
+  const int n = get_global_id(2) / height;
+  const int last = min(width, ((int)get_global_id(1) + 1) * group);
+  for (int iw = get_global_id(1) * group; iw < last; iw++) {
+    vfloat sum = 0.0f;
+    for (int i = 0; i < kh; i++) {
+      const int top = ih + padTop - i;
+      if (top < 0 || top % sh != 0 || top / sh >= outHeight)
+        continue;
+      for (int j = 0; j < kw; j++) {
+        const int left = iw + padLeft - j;
+        if (left < 0 || left % sw != 0 || left / sw >= outWidth)
+          continue;
+        const long pixel = ((long)n * outHeight + top / sh) * outWidth + left / sw;
+        const vint tap = LOAD_TAPS(taps + pixel * channels + c);
+        const vfloat g = VLOAD(dy + dyOffset + pixel * dyStride + c);
+#if VEC == 1
+        sum += tap == i * kw + j ? g : 0.0f;
+#else
+        sum += select((vfloat)(0.0f), g, tap == (vint)(i * kw + j));
+#endif
+      }
+    }
+    global float *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
+    if (accumulate)
+      sum += VLOAD(target);
+    VSTORE(sum, target);
+  }
+}
+
+// Mean of each window of prologue(x), no padding; rows and columns that fill no window are dropped.
+kernel WIDE void average_pool(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+                              global const float *affine, int affineOffset, float preSlope, float postSlope,
+                              global float *y, int yOffset, int yStride, int outHeight, int outWidth, int kh, int kw,
+                              int sh, int sw, int group) {
+  const int c = get_global_id(0) * VEC;
+  const int oh = get_global_id(2) % outHeight;
+  const int n = get_global_id(2) / outHeight;
+#if AFFINE
+  const vfloat centre = VLOAD(affine + affineOffset + c);
+  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
+  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+#endif
+  const int last = min(outWidth, ((int)get_global_id(1) + 1) * group);
+  for (int ow = get_global_id(1) * group; ow < last; ow++) {
+    vfloat sum = 0.0f;
+    for (int i = 0; i < kh; i++)
+      for (int j = 0; j < kw; j++) {
+        const long pixel = ((long)n * height + oh * sh + i) * width + ow * sw + j;
+        const vfloat v = VLOAD(x + xOffset + pixel * xStride + c);
+        sum += APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+      }
+    VSTORE(sum * (1.0f / (kh * kw)), y + yOffset + (((long)n * outHeight + oh) * outWidth + ow) * yStride + c);
+  }
+}
+
+// Gradient with respect to prologue(x), gathered.
+kernel WIDE void average_pool_gradient(global const float *dy, int dyOffset, int dyStride, int outHeight, int outWidth,
+                                       int height, int width, int kh, int kw, int sh, int sw, global float *dx,
+                                       int dxOffset, int dxStride, int accumulate, int group) {
+  const int c = get_global_id(0) * VEC;
+  const int ih = get_global_id(2) % height;
+  const int n = get_global_id(2) / height;
+  const int last = min(width, ((int)get_global_id(1) + 1) * group);
+  for (int iw = get_global_id(1) * group; iw < last; iw++) {
+    // Windows with oh * sh <= ih < oh * sh + kh, and likewise for columns.
+    const int oh1 = min(ih / sh, outHeight - 1), ow1 = min(iw / sw, outWidth - 1);
+    const int oh0 = max((ih - kh + sh) / sh, 0), ow0 = max((iw - kw + sw) / sw, 0);
+    vfloat sum = 0.0f;
+    for (int oh = oh0; oh <= oh1; oh++)
+      for (int ow = ow0; ow <= ow1; ow++)
+        if (ih < oh * sh + kh && iw < ow * sw + kw)
+          sum += VLOAD(dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride + c);
+    sum *= 1.0f / (kh * kw);
+    global float *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
+    if (accumulate)
+      sum += VLOAD(target);
+    VSTORE(sum, target);
+  }
+}

@@ -1,0 +1,41 @@
+// Resizing and its gradient: both are y[i, j] = sum over a, b of rowWeight[i][a] * columnWeight[j][b] *
+// prologue(x)[rowStart[i] + a, columnStart[j] + b], with the tables of the host; the gradient uses the transposed
+// tables. No atomics, any ratio, any method.
+//
+// Tables: starts[i], counts[i], weights[i * taps + a]. Work-items: (channel vectors, groups of `group` output columns,
+// images * output rows).
+kernel WIDE void resize(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+                        global const float *affine, int affineOffset, float preSlope, float postSlope,
+                        global const int *rowTable, global const float *rowWeights, int rowTaps,
+                        global const int *columnTable, global const float *columnWeights, int columnTaps,
+                        global float *y, int yOffset, int yStride, int outHeight, int outWidth, int accumulate,
+                        int group) {
+  const int c = get_global_id(0) * VEC;
+  const int i = get_global_id(2) % outHeight;
+  const int n = get_global_id(2) / outHeight;
+#if AFFINE
+  const vfloat centre = VLOAD(affine + affineOffset + c);
+  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
+  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+#endif
+  const int row = rowTable[2 * i], rows = rowTable[2 * i + 1];
+  const int first = get_global_id(1) * group;
+  const int last = min(first + group, outWidth);
+  for (int j = first; j < last; j++) {
+    const int column = columnTable[2 * j], columns = columnTable[2 * j + 1];
+    vfloat sum = 0.0f;
+    for (int a = 0; a < rows; a++) {
+      global const float *p = x + xOffset + (((long)n * height + row + a) * width + column) * xStride + c;
+      vfloat line = 0.0f;
+      for (int b = 0; b < columns; b++) {
+        const vfloat v = VLOAD(p + (long)b * xStride);
+        line += APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope) * columnWeights[j * columnTaps + b];
+      }
+      sum += line * rowWeights[i * rowTaps + a];
+    }
+    global float *target = y + yOffset + (((long)n * outHeight + i) * outWidth + j) * yStride + c;
+    if (accumulate)
+      sum += VLOAD(target);
+    VSTORE(sum, target);
+  }
+}

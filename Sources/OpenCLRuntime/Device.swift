@@ -1,0 +1,252 @@
+import COpenCL
+import Foundation
+import Synchronization
+
+/// An opened OpenCL device: its context, one in-order queue, a pool of buffers and the programs built for it.
+///
+/// **Errors.** Launches and allocations do not throw, so that tensor code reads like arithmetic. The first failure is
+/// kept, later launches are skipped, and every call that brings values back to the host (`Buffer.read`, `synchronize`,
+/// `checkFailure`) throws it. Nothing computed after a failure can therefore be mistaken for a result.
+public final class Device: @unchecked Sendable {
+  public let description: DeviceDescription
+  public let pool = BufferPool()
+  /// Whether launches are timed with events, which costs a little for each launch.
+  public let isProfiling: Bool
+
+  private let context: cl_context
+  private let queue: cl_command_queue
+  private let state = Mutex(State())
+
+  /// Counts of what the device was asked to do since it was opened.
+  public struct Counters: Sendable {
+    public var launches = 0
+    public var programsBuilt = 0
+    public var buildSeconds = 0.0
+  }
+
+  private struct State: @unchecked Sendable {
+    var failure: OpenCLError?
+    var kernels: [KernelKey: cl_kernel] = [:]
+    var programs: [ProgramKey: cl_program] = [:]
+    var profile = PendingProfile()
+    var counters = Counters()
+    var launchesSinceFlush = 0
+    var cache: [String: any Sendable] = [:]
+  }
+
+  private struct ProgramKey: Hashable {
+    var source: KernelSource
+    var options: String
+  }
+
+  private struct KernelKey: Hashable {
+    var program: ProgramKey
+    var name: String
+  }
+
+  /// Opens the device that `selection` names; see `DeviceSelection.pick`. Without one, `FOVEA_DEVICE` decides, then `auto`.
+  public static func open(_ selection: String? = nil, profiling: Bool = false) throws -> Device {
+    let text = selection ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto"
+    return try Device(DeviceSelection.pick(text, from: DeviceDescription.all()), profiling: profiling)
+  }
+
+  public init(_ description: DeviceDescription, profiling: Bool = false) throws {
+    self.description = description
+    isProfiling = profiling
+    var status: cl_int = 0
+    var deviceID: cl_device_id? = description.deviceID
+    var properties: [cl_context_properties] = [
+      cl_context_properties(CL_CONTEXT_PLATFORM), cl_context_properties(bitPattern: UInt(bitPattern: Int(bitPattern: description.platformID))), 0,
+    ]
+    guard let context = clCreateContext(&properties, 1, &deviceID, nil, nil, &status) else {
+      throw OpenCLError.callFailed(call: "clCreateContext", code: status, device: description.name)
+    }
+    let flags = profiling ? cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE) : 0
+    guard let queue = clCreateCommandQueue(context, description.deviceID, flags, &status) else {
+      throw OpenCLError.callFailed(call: "clCreateCommandQueue", code: status, device: description.name)
+    }
+    self.context = context
+    self.queue = queue
+  }
+
+  deinit {
+    clFinish(queue)
+    state.withLock { state in
+      for kernel in state.kernels.values { clReleaseKernel(kernel) }
+      for program in state.programs.values { clReleaseProgram(program) }
+    }
+    pool.trim()
+    clReleaseCommandQueue(queue)
+    clReleaseContext(context)
+  }
+
+  /// The first failure since the device was opened, if any.
+  public var failure: OpenCLError? { state.withLock { $0.failure } }
+
+  /// Launches and builds since the device was opened.
+  public var counters: Counters { state.withLock { $0.counters } }
+
+  /// Throws the first failure, if there was one.
+  public func checkFailure() throws {
+    if let failure { throw failure }
+  }
+
+  /// Waits until all work is done; throws the first failure.
+  public func synchronize() throws {
+    enqueue("clFinish") { clFinish($0) }
+    try checkFailure()
+  }
+
+  /// Starts the enqueued work without waiting for it.
+  public func flush() {
+    enqueue("clFlush") { clFlush($0) }
+  }
+
+  /// A buffer of `byteCount` bytes with undefined contents.
+  public func allocate(byteCount: Int) -> Buffer {
+    precondition(byteCount >= 0, "Device.allocate: negative size")
+    if let allocation = pool.allocate(max(byteCount, 1), context: context) {
+      return Buffer(device: self, byteCount: byteCount, memory: allocation.memory, capacity: allocation.capacity)
+    }
+    let statistics = pool.statistics
+    fail(
+      .outOfMemory(
+        requested: byteCount, inUse: statistics.inUse, reserved: statistics.reserved, device: description.name))
+    return Buffer(device: self, byteCount: byteCount, memory: nil, capacity: 0)
+  }
+
+  /// Enqueues one kernel of `source`, building the program for `options` first if it has not been built yet.
+  ///
+  /// - Parameters:
+  ///   - options: compiler options such as `-D TILE=8`; each combination is a program of its own.
+  ///   - global: work-items in up to three dimensions; with `local`, multiples of it.
+  ///   - local: work-items per work-group; nil lets the driver choose.
+  ///   - cost: label, flops and bytes for profiles.
+  public func launch(
+    _ source: KernelSource, _ kernelName: String, options: String = "", global: [Int], local: [Int]? = nil,
+    _ arguments: [KernelArgument], cost: @autoclosure () -> LaunchCost? = nil
+  ) {
+    precondition((1...3).contains(global.count), "\(kernelName): one to three dimensions")
+    if global.contains(0) { return }
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      do {
+        let kernel = try self.kernel(&state, source, kernelName, options)
+        try setArguments(arguments, of: kernel, kernelName)
+        var event: cl_event?
+        let status = withUnsafeMutablePointer(to: &event) { event in
+          clEnqueueNDRangeKernel(
+            queue, kernel, cl_uint(global.count), nil, global, local, 0, nil, isProfiling ? event : nil)
+        }
+        try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
+        state.counters.launches += 1
+        if let event { state.profile.events.append((event, cost() ?? LaunchCost(kernelName))) }
+        state.launchesSinceFlush += 1
+        if state.launchesSinceFlush >= 32 {
+          clFlush(queue)
+          state.launchesSinceFlush = 0
+        }
+      } catch let error as OpenCLError {
+        state.failure = error
+      } catch {
+        preconditionFailure("unexpected error: \(error)")
+      }
+    }
+  }
+
+  /// Waits for all work and returns the timed launches since the last call, in launch order.
+  public func takeProfile() throws -> [ProfileEntry] {
+    try synchronize()
+    return state.withLock { $0.profile.drain() }
+  }
+
+  /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
+  package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
+    if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
+    let value = make()
+    state.withLock { $0.cache[key] = value }
+    return value
+  }
+
+  /// Runs an enqueueing call unless the device has failed, and keeps its failure.
+  func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      let status = body(queue)
+      if status != CL_SUCCESS {
+        state.failure = .callFailed(call: name, code: status, device: description.name)
+      }
+    }
+  }
+
+  private func fail(_ error: OpenCLError) {
+    state.withLock { if $0.failure == nil { $0.failure = error } }
+  }
+
+  private func kernel(_ state: inout State, _ source: KernelSource, _ name: String, _ options: String) throws -> cl_kernel {
+    let key = KernelKey(program: ProgramKey(source: source, options: options), name: name)
+    if let kernel = state.kernels[key] { return kernel }
+    let program = try self.program(&state, key.program)
+    var status: cl_int = 0
+    guard let kernel = clCreateKernel(program, name, &status) else {
+      throw OpenCLError.callFailed(call: "clCreateKernel(\(name)) in \(source.name)", code: status, device: description.name)
+    }
+    state.kernels[key] = kernel
+    return kernel
+  }
+
+  private func program(_ state: inout State, _ key: ProgramKey) throws -> cl_program {
+    if let program = state.programs[key] { return program }
+    let start = DispatchTime.now().uptimeNanoseconds
+    var status: cl_int = 0
+    let program = key.source.text.withCString { text in
+      var text: UnsafePointer<CChar>? = text
+      return clCreateProgramWithSource(context, 1, &text, nil, &status)
+    }
+    guard let program else {
+      throw OpenCLError.callFailed(call: "clCreateProgramWithSource", code: status, device: description.name)
+    }
+    // No -cl-fast-relaxed-math: it would change results and hide NaN. Contraction to FMA is allowed by default.
+    var deviceID: cl_device_id? = description.deviceID
+    status = clBuildProgram(program, 1, &deviceID, "-cl-std=CL1.2 " + key.options, nil, nil)
+    guard status == CL_SUCCESS else {
+      let log = buildLog(program)
+      clReleaseProgram(program)
+      throw OpenCLError.buildFailed(program: key.source.name, options: key.options, log: log, device: description.name)
+    }
+    state.programs[key] = program
+    state.counters.programsBuilt += 1
+    state.counters.buildSeconds += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+    return program
+  }
+
+  private func buildLog(_ program: cl_program) -> String {
+    var size = 0
+    clGetProgramBuildInfo(program, description.deviceID, cl_program_build_info(CL_PROGRAM_BUILD_LOG), 0, nil, &size)
+    guard size > 0 else { return "(the driver gave no log)" }
+    var bytes = [UInt8](repeating: 0, count: size)
+    clGetProgramBuildInfo(program, description.deviceID, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &bytes, nil)
+    return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+  }
+
+  private func setArguments(_ arguments: [KernelArgument], of kernel: cl_kernel, _ name: String) throws {
+    for (index, argument) in arguments.enumerated() {
+      let status: cl_int
+      switch argument {
+      case .buffer(let buffer):
+        var memory = buffer.memory
+        status = clSetKernelArg(kernel, cl_uint(index), MemoryLayout<cl_mem?>.size, &memory)
+      case .int(let value):
+        precondition(Int32(exactly: value) != nil, "\(name): argument \(index) = \(value) exceeds 32 bits")
+        var number = Int32(value)
+        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
+      case .float(let value):
+        var number = value
+        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
+      case .local(let bytes):
+        status = clSetKernelArg(kernel, cl_uint(index), bytes, nil)
+      }
+      try checkStatus(status, "clSetKernelArg(\(name), \(index))", description.name)
+    }
+  }
+}

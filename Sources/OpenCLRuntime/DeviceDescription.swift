@@ -1,0 +1,111 @@
+import COpenCL
+
+/// What kind of processor an OpenCL device is.
+public enum DeviceKind: String, Sendable {
+  case cpu, gpu, accelerator
+}
+
+/// One device of one platform as the loader lists it, before anything is opened on it.
+public struct DeviceDescription: @unchecked Sendable {
+  /// Position of the platform in the loader's list.
+  public let platformIndex: Int
+  /// Position of the device within its platform.
+  public let deviceIndex: Int
+  public let platformName: String
+  public let name: String
+  public let vendor: String
+  public let driverVersion: String
+  public let openCLVersion: String
+  public let kind: DeviceKind
+  public let computeUnits: Int
+  /// Bytes of device memory.
+  public let globalMemory: Int
+  /// Largest single allocation in bytes.
+  public let maximumAllocation: Int
+  /// Bytes of local memory per compute unit.
+  public let localMemory: Int
+  public let maximumWorkGroupSize: Int
+  public let extensions: [String]
+
+  let platformID: cl_platform_id
+  let deviceID: cl_device_id
+
+  /// The text that selects exactly this device with `--device`.
+  public var selector: String { "\(platformIndex):\(deviceIndex)" }
+
+  /// One line: selector, kind, name, platform and driver.
+  public var summary: String {
+    "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"
+  }
+
+  /// All devices of all platforms, in the loader's order; empty when there is no platform.
+  public static func all() throws -> [DeviceDescription] {
+    var platformCount: cl_uint = 0
+    let status = clGetPlatformIDs(0, nil, &platformCount)
+    if status == -1001 || platformCount == 0 { return [] }
+    try checkStatus(status, "clGetPlatformIDs", "the OpenCL loader")
+    var platforms = [cl_platform_id?](repeating: nil, count: Int(platformCount))
+    try checkStatus(clGetPlatformIDs(platformCount, &platforms, nil), "clGetPlatformIDs", "the OpenCL loader")
+
+    var descriptions: [DeviceDescription] = []
+    for (platformIndex, platform) in platforms.enumerated() {
+      guard let platform else { continue }
+      var deviceCount: cl_uint = 0
+      guard clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), 0, nil, &deviceCount) == CL_SUCCESS,
+        deviceCount > 0
+      else { continue }
+      var devices = [cl_device_id?](repeating: nil, count: Int(deviceCount))
+      try checkStatus(
+        clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), deviceCount, &devices, nil), "clGetDeviceIDs",
+        "platform \(platformIndex)")
+      for (deviceIndex, device) in devices.enumerated() {
+        guard let device else { continue }
+        descriptions.append(DeviceDescription(platform, platformIndex, device, deviceIndex))
+      }
+    }
+    return descriptions
+  }
+
+  private init(_ platform: cl_platform_id, _ platformIndex: Int, _ device: cl_device_id, _ deviceIndex: Int) {
+    func text(_ parameter: Int32) -> String {
+      readString { clGetDeviceInfo(device, cl_device_info(parameter), $0, $1, $2) }
+    }
+    func number<T: FixedWidthInteger>(_ parameter: Int32, as type: T.Type) -> Int {
+      var value: T = 0
+      clGetDeviceInfo(device, cl_device_info(parameter), MemoryLayout<T>.size, &value, nil)
+      return Int(clamping: value)
+    }
+    self.platformIndex = platformIndex
+    self.deviceIndex = deviceIndex
+    platformID = platform
+    deviceID = device
+    platformName = readString { clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2) }
+    name = text(CL_DEVICE_NAME)
+    vendor = text(CL_DEVICE_VENDOR)
+    driverVersion = text(CL_DRIVER_VERSION)
+    openCLVersion = text(CL_DEVICE_VERSION)
+    extensions = text(CL_DEVICE_EXTENSIONS).split(separator: " ").map(String.init)
+    let type = number(CL_DEVICE_TYPE, as: cl_device_type.self)
+    kind = type & Int(CL_DEVICE_TYPE_GPU) != 0 ? .gpu : type & Int(CL_DEVICE_TYPE_CPU) != 0 ? .cpu : .accelerator
+    computeUnits = number(CL_DEVICE_MAX_COMPUTE_UNITS, as: cl_uint.self)
+    globalMemory = number(CL_DEVICE_GLOBAL_MEM_SIZE, as: cl_ulong.self)
+    maximumAllocation = number(CL_DEVICE_MAX_MEM_ALLOC_SIZE, as: cl_ulong.self)
+    localMemory = number(CL_DEVICE_LOCAL_MEM_SIZE, as: cl_ulong.self)
+    maximumWorkGroupSize = number(CL_DEVICE_MAX_WORK_GROUP_SIZE, as: Int.self)
+  }
+}
+
+/// Reads an OpenCL text parameter through `query(size, pointer, &sizeNeeded)`.
+private func readString(_ query: (Int, UnsafeMutableRawPointer?, UnsafeMutablePointer<Int>?) -> cl_int) -> String {
+  var size = 0
+  guard query(0, nil, &size) == CL_SUCCESS, size > 0 else { return "" }
+  var bytes = [UInt8](repeating: 0, count: size)
+  guard query(size, &bytes, nil) == CL_SUCCESS else { return "" }
+  let text = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+  return String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+}
+
+/// Throws the typed error for an OpenCL status other than success.
+func checkStatus(_ status: cl_int, _ call: String, _ device: String) throws {
+  guard status == CL_SUCCESS else { throw OpenCLError.callFailed(call: call, code: status, device: device) }
+}

@@ -1,0 +1,46 @@
+/// The text of an OpenCL C program with the name that errors and profiles show.
+///
+/// A user's own operation makes one from a string; the library's own are the files of the `Kernels` folder.
+public struct KernelSource: Sendable, Hashable {
+  public let name: String
+  public let text: String
+  // Stands for the text in comparisons: hashing tens of kilobytes for every launch would cost more than the launch.
+  private let fingerprint: UInt64
+
+  public init(name: String, text: String) {
+    self.name = name
+    self.text = text
+    // FNV-1a, 64 bits.
+    fingerprint = text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(fingerprint)
+  }
+
+  public static func == (a: KernelSource, b: KernelSource) -> Bool {
+    a.fingerprint == b.fingerprint && a.name == b.name
+  }
+}
+
+/// One argument of a kernel, in the order of its parameters.
+public enum KernelArgument: Sendable {
+  case buffer(Buffer)
+  case int(Int)
+  case float(Float)
+  /// Local memory of so many bytes.
+  case local(bytes: Int)
+}
+
+/// What a launch does, for profiles: the name shown, floating-point operations and bytes moved at the least.
+public struct LaunchCost: Sendable {
+  public var label: String
+  public var flops: Double
+  public var bytes: Double
+
+  public init(_ label: String, flops: Double = 0, bytes: Double = 0) {
+    self.label = label
+    self.flops = flops
+    self.bytes = bytes
+  }
+}

@@ -1,0 +1,184 @@
+import OpenCLRuntime
+import TensorCore
+
+/// How many zeros surround an image before a window slides over it.
+public enum Padding: Sendable, Hashable {
+  /// None: windows lie inside.
+  case valid
+  /// As many as make the output ⌈input / stride⌉ wide, the odd one at the bottom and right, as in TensorFlow.
+  case same
+  case explicit(top: Int, bottom: Int, left: Int, right: Int)
+}
+
+/// The extents of a convolution: images [batch, height, width, inputs] with filters [kernelHeight, kernelWidth, inputs,
+/// outputs].
+public struct ConvolutionGeometry: Sendable, Hashable {
+  public let batch: Int
+  public let height: Int
+  public let width: Int
+  public let inputs: Int
+  public let kernelHeight: Int
+  public let kernelWidth: Int
+  public let strideHeight: Int
+  public let strideWidth: Int
+  public let padTop: Int
+  public let padLeft: Int
+  public let outHeight: Int
+  public let outWidth: Int
+  public let outputs: Int
+
+  /// Traps when the shapes do not fit together.
+  public init(input: Shape, filter: Shape, strides: (Int, Int), padding: Padding) {
+    precondition(input.rank == 4, "conv2d: the input must be [batch, height, width, channels], not \(input)")
+    precondition(filter.rank == 4, "conv2d: the filter must be [height, width, inputs, outputs], not \(filter)")
+    precondition(
+      input[3] == filter[2], "conv2d: input \(input) has \(input[3]) channels, filter \(filter) expects \(filter[2])")
+    precondition(strides.0 > 0 && strides.1 > 0, "conv2d: strides \(strides) must be positive")
+    batch = input[0]
+    height = input[1]
+    width = input[2]
+    inputs = input[3]
+    kernelHeight = filter[0]
+    kernelWidth = filter[1]
+    outputs = filter[3]
+    (strideHeight, strideWidth) = strides
+    let rows = WindowExtent(input: height, window: kernelHeight, stride: strideHeight, padding: padding, vertical: true)
+    let columns = WindowExtent(input: width, window: kernelWidth, stride: strideWidth, padding: padding, vertical: false)
+    precondition(
+      rows.output > 0 && columns.output > 0,
+      "conv2d: input \(input) is smaller than the \(kernelHeight)×\(kernelWidth) filter")
+    padTop = rows.before
+    padLeft = columns.before
+    outHeight = rows.output
+    outWidth = columns.output
+  }
+
+  public var outputShape: Shape { [batch, outHeight, outWidth, outputs] }
+
+  /// Floating-point operations of one pass, a multiply-add counted as two.
+  public var flops: Double {
+    2 * Double(batch * outHeight * outWidth) * Double(outputs * inputs * kernelHeight * kernelWidth)
+  }
+
+  /// Whether output pixels correspond to input pixels one to one.
+  var isPointwise: Bool {
+    kernelHeight == 1 && kernelWidth == 1 && strideHeight == 1 && strideWidth == 1 && padTop == 0 && padLeft == 0
+      && outHeight == height && outWidth == width
+  }
+
+  var label: String {
+    "\(kernelHeight)×\(kernelWidth)\(strideHeight > 1 ? "/\(strideHeight)" : "") \(inputs)→\(outputs) on \(batch)×\(height)×\(width)"
+  }
+}
+
+/// Windows along one axis: zeros before the first element and number of outputs.
+struct WindowExtent {
+  let before: Int
+  let output: Int
+
+  init(input: Int, window: Int, stride: Int, padding: Padding, vertical: Bool) {
+    var after = 0
+    switch padding {
+    case .valid:
+      before = 0
+    case .same:
+      let total = max(((input + stride - 1) / stride - 1) * stride + window - input, 0)
+      before = total / 2
+      after = total - before
+    case .explicit(let top, let bottom, let left, let right):
+      (before, after) = vertical ? (top, bottom) : (left, right)
+    }
+    output = max((input + before + after - window) / stride + 1, 0)
+  }
+}
+
+/// The kernels that compute a convolution. All take the same operands and give the same values up to rounding.
+public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
+  /// Register tiles of explicit vectors, for CPUs.
+  case vector
+  /// Tiles shared through local memory, for GPUs.
+  case tiled
+
+  /// Overrides the choice by device, for tests and tuning.
+  @TaskLocal public static var forced: ConvolutionAlgorithm?
+
+  static func choose(for device: Device) -> ConvolutionAlgorithm {
+    forced ?? (device.isCPU ? .vector : .tiled)
+  }
+}
+
+extension TensorOperand {
+  /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch), read through pending steps. Zero padding
+  /// comes after them.
+  ///
+  /// - Parameters:
+  ///   - filter: [kernelHeight, kernelWidth, inputs, outputs].
+  ///   - bias: [outputs].
+  ///   - target: where to write, such as a slab of a channel stack; new memory when nil.
+  /// - Returns: [batch, outHeight, outWidth, outputs].
+  public func conv2d(
+    filter: Tensor, bias: Tensor? = nil, strides: (Int, Int) = (1, 1), padding: Padding = .same,
+    into target: Tensor? = nil
+  ) -> Tensor {
+    let x = deferred
+    let geometry = ConvolutionGeometry(input: x.shape, filter: filter.shape, strides: strides, padding: padding)
+    precondition(
+      bias == nil || bias?.shape == [geometry.outputs],
+      "conv2d: bias \(bias.map { "\($0.shape)" } ?? "") for \(geometry.outputs) outputs")
+    let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
+    precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
+    let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
+    kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
+    Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
+      guard let dy = store.gradient(of: y) else { return }
+      if let bias, let db = store.destination(for: bias) {
+        addRowSums(of: dy, factor: 1, to: db.tensor, accumulate: db.accumulate)
+      }
+      if let dw = store.destination(for: filter) {
+        kernels.filterGradient(geometry, x, dy, to: dw)
+      }
+      kernels.inputGradient(geometry, x, filter: filter, dy, store)
+    }
+    return y
+  }
+
+  /// Fully connected layer, `x · weights + bias`.
+  ///
+  /// - Parameters:
+  ///   - weights: [inputs, outputs].
+  ///   - bias: [outputs].
+  /// - Returns: [batch, outputs] for x of [batch, inputs].
+  public func dense(weights: Tensor, bias: Tensor? = nil) -> Tensor {
+    let x = materialized()
+    precondition(
+      x.shape.rank == 2 && weights.shape.rank == 2 && x.shape[1] == weights.shape[0],
+      "dense: input \(x.shape) with weights \(weights.shape)")
+    // A 1×1 convolution over a single row of `batch` pixels.
+    return x.reshaped([1, 1, x.shape[0], x.shape[1]])
+      .conv2d(filter: weights.reshaped([1, 1, weights.shape[0], weights.shape[1]]), bias: bias, padding: .valid)
+      .reshaped([x.shape[0], weights.shape[1]])
+  }
+}
+
+/// One family of convolution kernels.
+protocol ConvolutionKernels: Sendable {
+  /// y = bias + x ∗ filter.
+  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor)
+
+  /// Adds to the gradients of x's base and affine.
+  func inputGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore)
+
+  /// dw (+)= gradient with respect to the filter.
+  func filterGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination)
+}
+
+extension ConvolutionAlgorithm {
+  var kernels: any ConvolutionKernels {
+    switch self {
+    case .vector: VectorConvolution()
+    case .tiled: VectorConvolution()
+    }
+  }
+}

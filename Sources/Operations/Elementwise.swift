@@ -1,0 +1,86 @@
+import OpenCLRuntime
+import TensorCore
+
+extension TensorOperand {
+  /// Sum of two tensors of one shape, each read through its pending steps.
+  public func adding(_ other: some TensorOperand) -> Tensor {
+    let a = deferred
+    let b = other.deferred
+    precondition(a.shape == b.shape, "add: \(a.shape) + \(b.shape)")
+    let y = Tensor(uninitialized: a.shape, on: a.device)
+    a.apply(to: y, accumulate: false)
+    b.apply(to: y, accumulate: true)
+    Tape.record("add", inputs: a.inputs + b.inputs, outputs: [y]) { store in
+      guard let dy = store.gradient(of: y) else { return }
+      a.backpropagate(dy, into: store)
+      b.backpropagate(dy, into: store)
+    }
+    return y
+  }
+
+  /// All values times a constant.
+  public func scaled(by factor: Float) -> Tensor {
+    let x = materialized()
+    precondition(x.dtype != .int32, "scaled: not for labels")
+    let y = Tensor(uninitialized: x.shape, on: x.device)
+    x.scale(factor, to: y, accumulate: false)
+    Tape.record("scale", inputs: [x], outputs: [y]) { store in
+      guard let dy = store.gradient(of: y), let dx = store.destination(for: x) else { return }
+      dy.scale(factor, to: dx.tensor, accumulate: dx.accumulate)
+    }
+    return y
+  }
+
+  /// Product of two tensors of one shape, element by element.
+  public func multiplied(by other: some TensorOperand) -> Tensor {
+    let a = materialized()
+    let b = other.materialized()
+    precondition(a.shape == b.shape, "multiply: \(a.shape) × \(b.shape)")
+    let y = Tensor(uninitialized: a.shape, on: a.device)
+    multiply(a, b, to: y, accumulate: false)
+    Tape.record("multiply", inputs: [a, b], outputs: [y]) { store in
+      guard let dy = store.gradient(of: y) else { return }
+      if let da = store.destination(for: a) { multiply(dy, b, to: da.tensor, accumulate: da.accumulate) }
+      if let db = store.destination(for: b) { multiply(dy, a, to: db.tensor, accumulate: db.accumulate) }
+    }
+    return y
+  }
+}
+
+extension Tensor {
+  public static func + (a: Tensor, b: Tensor) -> Tensor { a.adding(b) }
+  public static func - (a: Tensor, b: Tensor) -> Tensor { a.adding(b.scaled(by: -1)) }
+  public static func * (a: Tensor, b: Tensor) -> Tensor { a.multiplied(by: b) }
+  public static func * (a: Float, b: Tensor) -> Tensor { b.scaled(by: a) }
+
+  /// y (+)= factor · x. Bytes become floating-point numbers.
+  func scale(_ factor: Float, to y: Tensor, accumulate: Bool) {
+    let cost = LaunchCost("scale \(shape)", bytes: Double(shape.count * (4 + dtype.byteCount)))
+    if dtype == .uint8 {
+      precondition(isContiguous && y.isContiguous && !accumulate, "scale: bytes must be contiguous")
+      let launch = RowLaunch(rows: rows, channels: channels, device: device)
+      device.launch(
+        .elementwise, "scale_bytes", global: [1, launch.chunks], local: device.independent(2),
+        vectorArguments + [
+          .float(factor), .int(rows), .int(launch.chunkRows), .int(channels), .buffer(y.storage.buffer),
+        ], cost: cost)
+      return
+    }
+    let (launch, strides) = RowLaunch.elementwise([self, y])
+    device.launch(
+      .elementwise, "scale", options: launch.options, global: launch.global, local: device.independent(2),
+      vectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .float(factor)]
+        + vectorArguments + [.int(0)] + y.vectorArguments + [.int(strides[1]), .int(accumulate ? 1 : 0)],
+      cost: cost)
+  }
+}
+
+private func multiply(_ a: Tensor, _ b: Tensor, to y: Tensor, accumulate: Bool) {
+  let (launch, strides) = RowLaunch.elementwise([a, b, y])
+  a.device.launch(
+    .elementwise, "multiply", options: launch.options, global: launch.global, local: a.device.independent(2),
+    a.vectorArguments + [.int(strides[0])] + b.vectorArguments + [
+      .int(strides[1]), .int(launch.rows), .int(launch.chunkRows),
+    ] + y.vectorArguments + [.int(strides[2]), .int(accumulate ? 1 : 0)],
+    cost: LaunchCost("multiply \(a.shape)", bytes: Double(a.shape.count) * 12))
+}

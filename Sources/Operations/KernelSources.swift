@@ -1,0 +1,23 @@
+import Kernels
+import OpenCLRuntime
+
+/// The library's own programs: the files of the `Kernels` folder, each behind `common.cl`.
+extension KernelSource {
+  static let convolutionVector = library("convolution_vector")
+  static let elementwise = library("elementwise")
+  static let normalization = library("normalization")
+  package static let optimizer = library("optimizer")
+  static let pooling = library("pooling")
+  static let reduction = library("reduction")
+  static let resize = library("resize")
+  static let softmax = library("softmax")
+
+  private static func library(_ name: String) -> KernelSource {
+    KernelSource(name: name + ".cl", text: text("common") + text(name))
+  }
+
+  private static func text(_ name: String) -> String {
+    guard let source = fovea_kernel_source(name) else { preconditionFailure("no kernel file \(name).cl is embedded") }
+    return String(cString: source)
+  }
+}

@@ -1,0 +1,153 @@
+import OpenCLRuntime
+import TensorCore
+
+/// Mean and biased variance of each channel over all pixels of all images, [channels] each.
+public struct Moments: Sendable {
+  public let mean: Tensor
+  public let variance: Tensor
+
+  public init(mean: Tensor, variance: Tensor) {
+    self.mean = mean
+    self.variance = variance
+  }
+}
+
+extension TensorOperand {
+  /// Batch statistics over all extents but the innermost. They stay with the storage they describe: a channel's are
+  /// computed once, however many normalisations read it, and its gradient is propagated once.
+  ///
+  /// Gradient: `dx = dmean / M + 2 (x − mean) dvariance / M` for M values a channel.
+  public func moments() -> Moments {
+    var x = deferred
+    if x.prologue.affine != nil || x.prologue.postSlope != nil { x = materialized().deferred }
+    let storage = x.base.storage
+    // A reshaped tensor's channels are not the storage's: it gets statistics of its own.
+    guard x.base.pixelStride == storage.channels else {
+      return DeferredTensor(x.base.copied(), x.prologue).moments()
+    }
+    let tape = Tape.current
+    var statistics: ChannelStatistics
+    if let known = storage.statistics, known.tapeID == tape?.id, known.preSlope == x.prologue.preSlope {
+      statistics = known
+    } else {
+      statistics = ChannelStatistics(of: storage, tapeID: tape?.id, preSlope: x.prologue.preSlope)
+      storage.statistics = statistics
+    }
+    let range = x.base.channelRange
+    for gap in statistics.computed.missing(from: range) {
+      computeMoments(
+        of: x.base.channels(gap.lowerBound - range.lowerBound..<gap.upperBound - range.lowerBound),
+        preSlope: x.prologue.preSlope, in: statistics)
+    }
+    statistics.computed.insert(range)
+    return Moments(mean: statistics.mean.channelView(range), variance: statistics.variance.channelView(range))
+  }
+}
+
+extension Storage {
+  fileprivate func channelView(_ range: Range<Int>) -> Tensor {
+    Tensor(storage: self, shape: [range.count], channels: range)
+  }
+}
+
+private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: ChannelStatistics) {
+  let device = x.device
+  let mean = statistics.mean.channelView(x.channelRange)
+  let variance = statistics.variance.channelView(x.channelRange)
+  let launch = RowLaunch(
+    rows: x.rows, channels: x.channels, device: device, chunkRows: reductionChunk(x.rows, device))
+  let options = launch.options + (preSlope == nil ? "" : " -D PRE=1")
+  let partials = Tensor(uninitialized: [launch.chunks, 2, x.channels], on: device)
+  device.launch(
+    .normalization, "moments_partial", options: options, global: launch.global, local: device.independent(2),
+    x.arguments + [
+      .int(launch.rows), .int(launch.chunkRows), .int(x.channels), .float(preSlope ?? 1),
+      .buffer(partials.storage.buffer),
+    ],
+    cost: LaunchCost("moments \(x.shape)", bytes: Double(x.shape.count * 4)))
+  device.launch(
+    .normalization, "moments_finish", options: launch.options, global: [x.channels / launch.vector],
+    local: device.independent(1),
+    [
+      .buffer(partials.storage.buffer), .int(launch.chunks), .int(launch.rows), .int(launch.chunkRows),
+      .int(x.channels),
+    ] + mean.vectorArguments + variance.vectorArguments,
+    cost: LaunchCost("moments of \(launch.chunks) chunks", bytes: Double(launch.chunks * x.channels * 8)))
+
+  Tape.record("moments", inputs: [x], outputs: [mean, variance]) { store in
+    guard let dmean = store.gradient(of: mean), let dvariance = store.gradient(of: variance),
+      let dx = store.destination(for: x)
+    else { return }
+    let launch = RowLaunch(rows: x.rows, channels: x.channels, device: device)
+    device.launch(
+      .normalization, "moments_gradient", options: launch.options + (preSlope == nil ? "" : " -D PRE=1"),
+      global: launch.global, local: device.independent(2),
+      x.arguments + [.int(launch.rows), .int(launch.chunkRows), .float(preSlope ?? 1)] + mean.vectorArguments
+        + dmean.vectorArguments + dvariance.vectorArguments + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0)],
+      cost: LaunchCost("moments gradient \(x.shape)", bytes: Double(x.shape.count) * 12))
+  }
+}
+
+extension Moments {
+  /// The affine step of a batch normalisation, rows centre, scale and shift, [3, channels]:
+  /// centre = mean, scale = γ / √(variance + ε), shift = β.
+  public func fold(gamma: Tensor, beta: Tensor, epsilon: Float) -> Tensor {
+    let channels = mean.shape.count
+    precondition(
+      gamma.shape == [channels] && beta.shape == [channels],
+      "fold: gamma \(gamma.shape) and beta \(beta.shape) for \(channels) channels")
+    let device = mean.device
+    let affine = Tensor(uninitialized: [3, channels], on: device)
+    device.launch(
+      .normalization, "fold", global: [channels],
+      mean.vectorArguments + variance.vectorArguments + gamma.vectorArguments + beta.vectorArguments + [
+        .float(epsilon), .int(channels), .buffer(affine.storage.buffer),
+      ],
+      cost: LaunchCost("fold [\(channels)]"))
+    let (mean, variance) = (mean, variance)
+    Tape.record("fold", inputs: [mean, variance, gamma, beta], outputs: [affine]) { store in
+      guard let daffine = store.gradient(of: affine) else { return }
+      let dmean = store.destination(for: mean)
+      let dvariance = store.destination(for: variance)
+      let dgamma = store.destination(for: gamma)
+      let dbeta = store.destination(for: beta)
+      var flags = 0
+      for (bit, destination) in [dmean, dgamma, dbeta].enumerated() {
+        guard let destination else { continue }
+        flags |= 1 << bit
+        if destination.accumulate { flags |= 8 << bit }
+      }
+      device.launch(
+        .normalization, "fold_gradient", global: [channels],
+        daffine.vectorArguments + variance.vectorArguments + gamma.vectorArguments + [
+          .float(epsilon), .int(channels),
+        ] + (dmean?.tensor ?? affine).vectorArguments + (dvariance?.tensor ?? affine).vectorArguments
+          + (dgamma?.tensor ?? affine).vectorArguments + (dbeta?.tensor ?? affine).vectorArguments + [.int(flags)],
+        cost: LaunchCost("fold gradient [\(channels)]"))
+    }
+    return affine
+  }
+}
+
+extension Tensor {
+  /// `self = momentum · self + (1 − momentum) · batch`, in place: a moving statistic. Not differentiable.
+  package func updateMoving(with batch: Tensor, momentum: Float) {
+    precondition(shape == batch.shape, "updateMoving: \(shape) with \(batch.shape)")
+    device.launch(
+      .normalization, "update_moving", global: [shape.count],
+      vectorArguments + batch.vectorArguments + [.float(momentum)], cost: LaunchCost("moving statistics \(shape)"))
+  }
+}
+
+extension TensorOperand {
+  /// Batch normalisation with the statistics of the batch, `γ (x − mean) / √(variance + ε) + β` per channel, pending
+  /// until the next operation reads it (Ioffe & Szegedy 2015).
+  public func batchNormalized(gamma: Tensor, beta: Tensor, epsilon: Float) -> DeferredTensor {
+    normalized(with: moments(), gamma: gamma, beta: beta, epsilon: epsilon)
+  }
+
+  /// The same with given statistics, as in inference.
+  public func normalized(with moments: Moments, gamma: Tensor, beta: Tensor, epsilon: Float) -> DeferredTensor {
+    affine(moments.fold(gamma: gamma, beta: beta, epsilon: epsilon))
+  }
+}

@@ -1,0 +1,123 @@
+import OpenCLRuntime
+import TensorCore
+
+// Activations and affine steps are prologues; this file computes one when a kernel cannot read through it, and its
+// gradient.
+
+extension TensorOperand {
+  /// Rectified linear unit, max(x, 0), pending until the next operation reads it.
+  public func relu() -> DeferredTensor { leakyReLU(slope: 0) }
+
+  /// `x > 0 ? x : slope · x`, pending until the next operation reads it.
+  public func leakyReLU(slope: Float = 0.2) -> DeferredTensor {
+    let operand = deferred
+    var prologue = operand.prologue
+    if prologue.affine == nil, prologue.preSlope == nil, prologue.postSlope == nil {
+      prologue.preSlope = slope
+    } else if prologue.affine != nil, prologue.postSlope == nil {
+      prologue.postSlope = slope
+    } else {
+      return operand.materialized().leakyReLU(slope: slope)
+    }
+    return DeferredTensor(operand.base, prologue)
+  }
+
+  /// `(x − centre) · scale + shift` per channel, pending until the next operation reads it.
+  ///
+  /// - Parameter affine: rows centre, scale and shift, [3, channels].
+  public func affine(_ affine: Tensor) -> DeferredTensor {
+    let operand = deferred
+    guard operand.prologue.affine == nil, operand.prologue.postSlope == nil else {
+      return operand.materialized().affine(affine)
+    }
+    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine))
+  }
+
+  /// The values with all pending steps computed; a tensor without any is returned as it is.
+  public func materialized() -> Tensor {
+    deferred.prologue.isIdentity ? deferred.base : deferred.written(to: nil)
+  }
+
+  /// A copy of the values, pending steps computed, in `target` or in new memory.
+  public func copied(into target: Tensor? = nil) -> Tensor {
+    deferred.written(to: target)
+  }
+}
+
+extension DeferredTensor {
+  func written(to target: Tensor?) -> Tensor {
+    let y = target ?? Tensor(uninitialized: shape, on: device)
+    precondition(y.shape == shape, "copied: target \(y.shape) for \(shape)")
+    apply(to: y, accumulate: false)
+    Tape.record("copy", inputs: inputs, outputs: [y]) { store in
+      guard let dy = store.gradient(of: y) else { return }
+      backpropagate(dy, into: store)
+    }
+    return y
+  }
+
+  /// y (+)= prologue(base).
+  func apply(to y: Tensor, accumulate: Bool) {
+    let launch: RowLaunch
+    let strides: [Int]
+    if prologue.affine == nil {
+      (launch, strides) = RowLaunch.elementwise([base, y])
+    } else {
+      (launch, strides) = (RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride])
+    }
+    device.launch(
+      .normalization, "prologue_apply", options: launch.options + prologueOptions(), global: launch.global,
+      local: device.independent(2),
+      [
+        .buffer(base.storage.buffer), .int(base.elementOffset), .int(strides[0]), .int(launch.rows),
+        .int(launch.chunkRows), .int(launch.channels),
+      ] + prologueArguments + [
+        .buffer(y.storage.buffer), .int(y.elementOffset), .int(strides[1]), .int(accumulate ? 1 : 0),
+      ],
+      cost: LaunchCost("prologue apply \(shape)", bytes: Double(shape.count) * (accumulate ? 12 : 8)))
+  }
+
+  /// Adds to the gradients of base and affine what follows from `g`, the gradient with respect to the deferred value.
+  func backpropagate(_ g: Tensor, into store: GradientStore) {
+    let dx = store.destination(for: base)
+    let affine = prologue.affine
+    let daffine = affine.flatMap { store.destination(for: $0) }
+    guard dx != nil || daffine != nil else { return }
+    let launch = RowLaunch(
+      rows: base.rows, channels: channels, device: device, chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))
+    let sums =
+      affine == nil
+      ? base : Tensor(uninitialized: [launch.chunks, 2, channels], on: device)
+    let target = dx?.tensor ?? base
+    device.launch(
+      .normalization, "prologue_gradient", options: launch.options + prologueOptions(), global: launch.global,
+      local: device.independent(2),
+      base.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments + g.arguments
+        + target.arguments + [
+          .int(dx == nil ? 0 : 1), .int(dx?.accumulate ?? false ? 1 : 0), .buffer(sums.storage.buffer),
+        ],
+      cost: LaunchCost("prologue gradient \(shape)", bytes: Double(shape.count) * 12))
+    if let affine, let daffine {
+      finishAffineGradient(sums: sums, chunks: launch.chunks, affine: affine, destination: daffine)
+    }
+  }
+}
+
+/// The gradient of an affine's rows from per-chunk sums [chunks, 2, channels].
+func finishAffineGradient(sums: Tensor, chunks: Int, affine: Tensor, destination: GradientStore.Destination) {
+  let channels = affine.channels
+  let device = affine.device
+  let vector = RowLaunch.vector(channels, device)
+  device.launch(
+    .normalization, "affine_gradient", options: "-D VEC=\(vector)", global: [channels / vector],
+    local: device.independent(1),
+    [.buffer(sums.storage.buffer), .int(chunks), .int(channels)] + affine.vectorArguments
+      + destination.tensor.vectorArguments + [.int(destination.accumulate ? 1 : 0)],
+    cost: LaunchCost("affine gradient [\(chunks), 2, \(channels)]", bytes: Double(chunks * channels * 8)))
+}
+
+/// Rows a chunk for reductions over rows: small enough for the cache and for many work-items, large enough that the
+/// second stage is short.
+func reductionChunk(_ rows: Int, _ device: Device) -> Int {
+  device.isCPU ? min(max(rows / 64, 64), 512) : min(max(rows / 512, 16), 256)
+}

@@ -1,0 +1,110 @@
+import OpenCLRuntime
+import Synchronization
+import TensorCore
+
+extension TensorOperand {
+  /// Images resized to `height` × `width`, read through pending steps. Any ratio, up or down; see `ResizeTable` for the
+  /// weights. The gradient is gathered with the transposed tables, so it needs no atomics.
+  ///
+  /// - Returns: [batch, height, width, channels].
+  public func resized(
+    height: Int, width: Int, interpolation: Interpolation = .bilinear, antialias: Bool = false
+  ) -> Tensor {
+    let x = deferred
+    precondition(x.shape.rank == 4, "resize: the input must be [batch, height, width, channels], not \(x.shape)")
+    let rows = AxisTables.make(x.shape[1], height, interpolation, antialias, on: x.device)
+    let columns = AxisTables.make(x.shape[2], width, interpolation, antialias, on: x.device)
+    let y = Tensor(uninitialized: [x.shape[0], height, width, x.channels], on: x.device)
+    apply(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "resize")
+    Tape.record("resize", inputs: x.inputs, outputs: [y]) { store in
+      guard let dy = store.gradient(of: y) else { return }
+      x.withValueGradient(store) { dx in
+        apply(dy.deferred, rows: rows.backward, columns: columns.backward, to: dx, "resize gradient")
+      }
+    }
+    return y
+  }
+}
+
+/// y (+)= the resize of prologue(x) by the two tables. Kernels of many taps go one axis after the other.
+private func apply(
+  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination, _ label: String
+) {
+  guard rows.taps > 4, columns.taps > 4 else {
+    return launch(x, rows: rows, columns: columns, to: y, label)
+  }
+  let between = Tensor(uninitialized: [x.shape[0], x.shape[1], columns.outputSize, x.channels], on: x.device)
+  launch(
+    x, rows: AxisTable.identity(x.shape[1], on: x.device), columns: columns,
+    to: .init(tensor: between, accumulate: false), label)
+  launch(
+    between.deferred, rows: rows, columns: AxisTable.identity(columns.outputSize, on: x.device), to: y, label)
+}
+
+private func launch(
+  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination, _ label: String
+) {
+  let device = x.device
+  let vector = RowLaunch.vector(x.channels, device)
+  let group = columnGroup(columns.outputSize, device)
+  device.launch(
+    .resize, "resize", options: "-D VEC=\(vector)" + x.prologueOptions(),
+    global: [x.channels / vector, (columns.outputSize + group - 1) / group, x.shape[0] * rows.outputSize],
+    local: device.independent(3),
+    x.base.arguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments + rows.arguments
+      + columns.arguments + y.tensor.arguments + [
+        .int(rows.outputSize), .int(columns.outputSize), .int(y.accumulate ? 1 : 0), .int(group),
+      ],
+    cost: LaunchCost(
+      "\(label) \(x.shape) → \(rows.outputSize)×\(columns.outputSize)",
+      bytes: Double(x.shape.count + y.tensor.shape.count) * 4))
+}
+
+/// A resize table on a device.
+private struct AxisTable: Sendable {
+  /// Start and count of each output, interleaved.
+  let spans: Tensor
+  /// [outputs, taps], float32 of weights computed in float64.
+  let weights: Tensor
+  let outputSize: Int
+  let taps: Int
+
+  init(_ table: ResizeTable, on device: Device) {
+    let taps = table.taps
+    self.taps = taps
+    outputSize = table.outputSize
+    spans = Tensor(
+      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2], on: device)
+    weights = Tensor(
+      table.weights.flatMap { row in row.map { Float($0) } + Array(repeating: 0, count: taps - row.count) },
+      shape: [table.outputSize, taps], on: device)
+  }
+
+  static func identity(_ size: Int, on device: Device) -> AxisTable {
+    AxisTables.cached("identity \(size)", on: device) {
+      let table = AxisTable(.identity(size), on: device)
+      return AxisTables(forward: table, backward: table)
+    }.forward
+  }
+
+  var arguments: [KernelArgument] { [.buffer(spans.storage.buffer), .buffer(weights.storage.buffer), .int(taps)] }
+}
+
+private struct AxisTables: Sendable {
+  let forward: AxisTable
+  let backward: AxisTable
+
+  static func make(
+    _ input: Int, _ output: Int, _ interpolation: Interpolation, _ antialias: Bool, on device: Device
+  ) -> AxisTables {
+    cached("\(input) \(output) \(interpolation) \(antialias)", on: device) {
+      let table = ResizeTable(
+        inputSize: input, outputSize: output, interpolation: interpolation, antialias: antialias)
+      return AxisTables(forward: AxisTable(table, on: device), backward: AxisTable(table.transposed, on: device))
+    }
+  }
+
+  static func cached(_ key: String, on device: Device, _ make: () -> AxisTables) -> AxisTables {
+    device.cached("resize table \(key)", make)
+  }
+}

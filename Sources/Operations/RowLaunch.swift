@@ -1,0 +1,93 @@
+import OpenCLRuntime
+import TensorCore
+
+/// How a kernel over rows of channels is spread over work-items: vectors of channels by chunks of rows.
+///
+/// CPUs get one work-item per work-group with 16-wide vectors and large chunks; GPUs get many small items and let the
+/// driver choose the group.
+package struct RowLaunch {
+  package let rows: Int
+  package let channels: Int
+  /// Channels a work-item handles: 1, 4 or 16.
+  package let vector: Int
+  package let chunkRows: Int
+
+  package var chunks: Int { (rows + chunkRows - 1) / chunkRows }
+  package var global: [Int] { [channels / vector, chunks] }
+  package var options: String { "-D VEC=\(vector)" }
+
+  /// - Parameter chunkRows: fixed rows a chunk; nil chooses by the device and the amount of work.
+  package init(rows: Int, channels: Int, device: Device, chunkRows: Int? = nil) {
+    self.rows = rows
+    self.channels = channels
+    vector = Self.vector(channels, device)
+    if let chunkRows {
+      self.chunkRows = chunkRows
+    } else {
+      // About 16 Ki values a work-item on a CPU, 16 rows on a GPU.
+      self.chunkRows = device.isCPU ? max(1, min(rows, 16384 / vector)) : 16
+    }
+  }
+
+  /// For kernels that treat all channels alike: when every tensor is contiguous, rows and channels are re-cut so that
+  /// vectors are full.
+  package static func elementwise(_ tensors: [Tensor]) -> (launch: RowLaunch, strides: [Int]) {
+    let shape = tensors[0].shape
+    let device = tensors[0].device
+    if tensors.allSatisfy(\.isContiguous) {
+      for channels in [1024, 64, 16, 4] where shape.count % channels == 0 {
+        return (
+          RowLaunch(rows: shape.count / channels, channels: channels, device: device),
+          tensors.map { _ in channels }
+        )
+      }
+    }
+    return (RowLaunch(rows: shape.rows, channels: shape.channels, device: device), tensors.map(\.pixelStride))
+  }
+
+  package static func vector(_ channels: Int, _ device: Device) -> Int {
+    if device.isCPU, channels % 16 == 0 { return 16 }
+    return channels % 4 == 0 ? 4 : 1
+  }
+}
+
+extension Device {
+  package var isCPU: Bool { description.kind == .cpu }
+
+  /// The work-group of kernels whose work-items do not cooperate: one item on a CPU, where a fixed size also means one
+  /// compilation, the driver's choice elsewhere.
+  package func independent(_ dimensions: Int) -> [Int]? {
+    isCPU ? Array(repeating: 1, count: dimensions) : nil
+  }
+}
+
+extension Tensor {
+  /// The three arguments by which kernels take a tensor.
+  package var arguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride)] }
+
+  /// Buffer and offset, for tensors whose rows have no stride.
+  package var vectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
+}
+
+extension DeferredTensor {
+  /// Affine buffer, offset and the two slopes; the base stands in for an affine that is not there.
+  package var prologueArguments: [KernelArgument] {
+    let affine = prologue.affine ?? base
+    return [
+      .buffer(affine.storage.buffer), .int(affine.elementOffset), .float(prologue.preSlope ?? 1),
+      .float(prologue.postSlope ?? 1),
+    ]
+  }
+
+  /// Compiler options that bake the prologue's structure; with a prefix for an epilogue's second one.
+  package func prologueOptions(prefix: String = "") -> String {
+    var options = ""
+    if prologue.preSlope != nil { options += " -D \(prefix)PRE=1" }
+    if prologue.affine != nil { options += " -D \(prefix)AFFINE=1" }
+    if prologue.postSlope != nil { options += " -D \(prefix)POST=1" }
+    return options
+  }
+
+  /// The tensors a gradient may flow to.
+  package var inputs: [Tensor] { [base] + (prologue.affine.map { [$0] } ?? []) }
+}

@@ -1,0 +1,220 @@
+import OpenCLRuntime
+import TensorCore
+
+/// Convolution by `convolution_vector.cl`; see there for the scheme.
+struct VectorConvolution: ConvolutionKernels {
+  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+    let pass = Pass(geometry)
+    let packed = pack(filter, geometry, transposed: false, block: pass.block)
+    launch(pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, label: "conv \(geometry.label)")
+  }
+
+  func inputGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore
+  ) {
+    if geometry.strideHeight != 1 || geometry.strideWidth != 1 {
+      return gatherInputGradient(geometry, x, filter: filter, dy, store)
+    }
+    let dx = store.destination(for: x.base)
+    let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
+    guard dx != nil || daffine != nil else { return }
+    let pass = Pass(gradientOf: geometry)
+    let packed = pack(filter, geometry, transposed: true, block: pass.block)
+    // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
+    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
+    let sums = launch(
+      pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: dx?.accumulate ?? false,
+      epilogue: x.prologue.isIdentity ? nil : x, label: "conv input gradient \(geometry.label)")
+    if let affine = x.prologue.affine, let daffine, let sums {
+      finishAffineGradient(sums: sums, chunks: pass.groups, affine: affine, destination: daffine)
+    }
+  }
+
+  func filterGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
+  ) {
+    let g = geometry.flattenedIfPointwise
+    let device = x.device
+    // Channels of a 1×1 filter are cut into blocks that are work-items of their own.
+    let channelBlock = g.kernelWidth > 1 ? g.inputs : min(128, (g.inputs + 15) / 16 * 16)
+    let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : channelBlock
+    let capacity = 32768  // floats: 128 KiB, within a core's second-level cache
+    func window(_ rows: Int, _ columns: Int) -> Int {
+      ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channelBlock
+    }
+    var columns = min(g.outWidth, 256)
+    while columns > 1, window(1, columns) > capacity { columns = (columns + 1) / 2 }
+    var rows = 1
+    while rows < min(g.outHeight, 64), window(rows + 1, columns) <= capacity, rows * columns < 512 { rows += 1 }
+    let units =
+      g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
+    let channelBlocks = (g.inputs + channelBlock - 1) / channelBlock
+    let splits = max(1, min(units, device.description.computeUnits * 4 / channelBlocks))
+    let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
+    let partials = Tensor(uninitialized: [splits, size], on: device)
+    let options =
+      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(channelBlock)"
+      + " -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
+      + " -D CAPACITY=\(max(capacity, window(1, 1)))" + x.prologueOptions()
+    device.launch(
+      .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
+      local: device.independent(2),
+      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
+        .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
+        .int(rows), .int(columns), .int(splits), .buffer(partials.storage.buffer),
+      ],
+      cost: LaunchCost(
+        "conv filter gradient \(geometry.label)", flops: g.flops,
+        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4))
+    finishFilterGradient(partials, splits: splits, to: dw)
+  }
+
+  // MARK: - One pass of `conv_forward`
+
+  /// What is convolved with what: the forward pass, or the data gradient as a convolution of dy with the mirrored filter.
+  private struct Pass {
+    let g: ConvolutionGeometry
+    let vectors: Int
+    let tile: Int
+    let tiles: Int
+    let leadingDimension: Int
+
+    init(_ geometry: ConvolutionGeometry) {
+      g = geometry.flattenedIfPointwise
+      vectors = VectorConvolution.vectors(g.outputs)
+      if g.kernelWidth > 1 {
+        leadingDimension = g.inputs
+        tile = VectorConvolution.fittingTile(g.outWidth)
+        tiles = 1
+      } else {
+        leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
+        tile = 12
+        tiles = leadingDimension <= 272 ? 4 : 2
+      }
+    }
+
+    init(gradientOf geometry: ConvolutionGeometry) {
+      self.init(geometry.inputGradientGeometry)
+    }
+
+    /// Output channels a panel of packed filters covers.
+    var block: Int { 16 * vectors }
+    var tileGroups: Int { (g.outWidth + tile * tiles - 1) / (tile * tiles) }
+    var groups: Int { tileGroups * g.outHeight * g.batch }
+
+    var options: String {
+      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
+        + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
+    }
+  }
+
+  /// Enqueues `conv_forward`; with an epilogue that has an affine, returns its sums [groups, 2, outputs].
+  @discardableResult
+  private func launch(
+    _ pass: Pass, x: DeferredTensor, packed: Tensor, bias: Tensor?, y: Tensor, accumulate: Bool,
+    epilogue: DeferredTensor? = nil, label: String
+  ) -> Tensor? {
+    let g = pass.g
+    let device = x.device
+    var options = pass.options + x.prologueOptions()
+    var arguments =
+      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
+        .buffer(packed.storage.buffer),
+      ] + y.arguments + [
+        .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+        .int(accumulate ? 1 : 0),
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
+    var sums: Tensor?
+    if let epilogue {
+      options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
+      if epilogue.prologue.affine != nil {
+        sums = Tensor(uninitialized: [pass.groups, 2, g.outputs], on: device)
+      }
+      arguments +=
+        epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? packed).storage.buffer)]
+    }
+    device.launch(
+      .convolutionVector, "conv_forward", options: options, global: [pass.tileGroups, g.outHeight, g.batch],
+      local: device.independent(3), arguments,
+      cost: LaunchCost(
+        label, flops: g.flops,
+        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4))
+    return sums
+  }
+
+  private func pack(_ filter: Tensor, _ g: ConvolutionGeometry, transposed: Bool, block: Int) -> Tensor {
+    let summed = (transposed ? g.outputs : g.inputs) * g.kernelHeight * g.kernelWidth
+    let produced = transposed ? g.inputs : g.outputs
+    let blocks = (produced + block - 1) / block
+    let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
+    filter.device.launch(
+      .convolutionVector, "pack_filter", global: [summed, blocks], local: filter.device.independent(2),
+      filter.vectorArguments + [
+        .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),
+        .int(block), .buffer(packed.storage.buffer),
+      ],
+      cost: LaunchCost("pack filter \(filter.shape)", bytes: Double(filter.shape.count) * 8))
+    return packed
+  }
+
+  private func gatherInputGradient(
+    _ g: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore
+  ) {
+    let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
+    if x.prologue.isIdentity && direct == nil { return }
+    let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
+    let group = 8
+    x.device.launch(
+      .convolutionVector, "conv_input_gradient_gather",
+      global: [(g.width + group - 1) / group, g.height, g.batch], local: x.device.independent(3),
+      dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
+        .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
+        .int(g.padLeft), .int(g.height), .int(g.width), .int(g.inputs),
+      ] + target.arguments + [.int(group), .int(direct?.accumulate ?? false ? 1 : 0)],
+      cost: LaunchCost(
+        "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.shape.count + dy.shape.count) * 4))
+    if direct == nil { x.backpropagate(target, into: store) }
+  }
+
+  // MARK: - Tile sizes
+
+  /// 16-wide registers across the output channels.
+  static func vectors(_ outputs: Int) -> Int { outputs > 16 ? 2 : 1 }
+
+  /// Pixels of a tile that waste least of a row of `width`; few sizes, because each is a program.
+  static func fittingTile(_ width: Int) -> Int {
+    if width <= 4 { return 4 }
+    func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
+    return covered(10) < covered(13) ? 10 : 13
+  }
+
+  /// Accumulator rows that waste least of a run.
+  static func fittingBlock(_ run: Int) -> Int {
+    func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
+    return (8...13).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
+  }
+}
+
+/// dw (+)= sum of the splits of partials [splits, size], in order.
+func finishFilterGradient(_ partials: Tensor, splits: Int, to dw: GradientStore.Destination) {
+  finishRowSums(partials, count: splits, factor: 1, to: dw.tensor, accumulate: dw.accumulate)
+}
+
+extension ConvolutionGeometry {
+  /// A pointwise convolution seen as one long row of pixels; any other as it is.
+  var flattenedIfPointwise: ConvolutionGeometry {
+    guard isPointwise else { return self }
+    return ConvolutionGeometry(
+      input: [1, 1, batch * height * width, inputs], filter: [1, 1, inputs, outputs], strides: (1, 1), padding: .valid)
+  }
+
+  /// The convolution of dy with the mirrored filter that gives the data gradient, for stride 1.
+  var inputGradientGeometry: ConvolutionGeometry {
+    let padBottom = height + kernelHeight - 1 - outHeight - (kernelHeight - 1 - padTop)
+    let padRight = width + kernelWidth - 1 - outWidth - (kernelWidth - 1 - padLeft)
+    return ConvolutionGeometry(
+      input: outputShape, filter: [kernelHeight, kernelWidth, outputs, inputs], strides: (1, 1),
+      padding: .explicit(
+        top: kernelHeight - 1 - padTop, bottom: padBottom, left: kernelWidth - 1 - padLeft, right: padRight))
+  }
+}

@@ -1,0 +1,28 @@
+import OpenCLRuntime
+
+extension KernelSource {
+  /// Kernels that the tensor type itself needs.
+  static let fill = KernelSource(
+    name: "fill",
+    text: """
+      // One work-item per element of a strided view of rows of channels.
+      kernel void fill(global float *y, int offset, int stride, float value) {
+        y[offset + (long)get_global_id(1) * stride + get_global_id(0)] = value;
+      }
+      """)
+}
+
+extension Tensor {
+  /// Overwrites all values with `value`.
+  public func fill(_ value: Float) {
+    precondition(dtype == .float32, "fill: the tensor holds \(dtype)")
+    if value == 0, isContiguous {
+      storage.buffer.zero(at: elementOffset * 4, count: shape.count * 4)
+      return
+    }
+    device.launch(
+      .fill, "fill", global: [channels, rows],
+      [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride), .float(value)],
+      cost: LaunchCost("fill \(shape)", bytes: Double(shape.count * 4)))
+  }
+}

@@ -1,0 +1,172 @@
+import OpenCLRuntime
+import Synchronization
+
+/// The record of operations whose gradients may be asked for.
+///
+/// `valueWithGradients` makes one, runs a function under it and walks it backwards. Operations add themselves through
+/// `Tape.record`; anything that does not depend on a trainable parameter or a watched tensor is left out.
+public final class Tape: @unchecked Sendable {
+  /// The tape that operations on this task record to, if any.
+  @TaskLocal public static var current: Tape?
+
+  public let id: Int
+
+  private struct Entry {
+    var name: String
+    var outputs: [Tensor]
+    var backward: (GradientStore) -> Void
+  }
+
+  private var entries: [Entry] = []
+  private var tracked: Set<Int> = []
+  /// The first entry that writes a storage: once it has run backwards nothing needs that storage's gradient any more.
+  private var firstProducer: [Int: Int] = [:]
+  private var kept: Set<Int> = []
+
+  private static let nextID = Atomic<Int>(0)
+
+  public init() {
+    id = Self.nextID.wrappingAdd(1, ordering: .relaxed).newValue
+  }
+
+  /// Asks for the gradient with respect to `tensor`.
+  public func watch(_ tensor: Tensor) {
+    tracked.insert(tensor.storage.id)
+    kept.insert(tensor.storage.id)
+  }
+
+  /// Whether a gradient flows to `tensor`.
+  public func isTracked(_ tensor: Tensor) -> Bool {
+    tensor.storage.requiresGradient || tracked.contains(tensor.storage.id)
+  }
+
+  /// Adds an operation to the current tape if a gradient flows to any of its inputs.
+  ///
+  /// `backward` is called once, after the gradients of all outputs are complete. It reads them with
+  /// `GradientStore.gradient(of:)` and writes to `GradientStore.destination(for:)` for each input.
+  public static func record(
+    _ name: String, inputs: [Tensor], outputs: [Tensor], backward: @escaping (GradientStore) -> Void
+  ) {
+    guard let tape = current, inputs.contains(where: tape.isTracked) else { return }
+    for output in outputs {
+      tape.tracked.insert(output.storage.id)
+      if tape.firstProducer[output.storage.id] == nil { tape.firstProducer[output.storage.id] = tape.entries.count }
+    }
+    tape.entries.append(Entry(name: name, outputs: outputs, backward: backward))
+  }
+
+  /// Walks the tape backwards from `loss`, whose own gradient is `seed` (ones when nil). The tape is empty afterwards:
+  /// what it kept alive is freed on the way.
+  public func gradients(of loss: Tensor, seed: Tensor? = nil) -> GradientStore {
+    let store = GradientStore(tape: self)
+    guard isTracked(loss), let destination = store.destination(for: loss) else { return store }
+    if let seed {
+      destination.tensor.storage.buffer.copy(
+        from: seed.storage.buffer, sourceOffset: seed.elementOffset * 4, count: seed.shape.count * 4)
+    } else {
+      destination.tensor.fill(1)
+    }
+    while let entry = entries.popLast() {
+      let index = entries.count
+      if entry.outputs.contains(where: { store.hasGradient($0) }) {
+        Tape.$current.withValue(nil) { entry.backward(store) }
+      }
+      for output in entry.outputs where firstProducer[output.storage.id] == index && !kept.contains(output.storage.id) {
+        store.discard(output)
+      }
+    }
+    return store
+  }
+}
+
+/// Gradients by tensor. A view's gradient is the same view of its storage's gradient.
+public final class GradientStore {
+  private struct Entry {
+    var gradient: Storage
+    var written = RangeSet()
+  }
+
+  private let tape: Tape
+  private var entries: [Int: Entry] = [:]
+
+  init(tape: Tape) {
+    self.tape = tape
+  }
+
+  /// Where to write a gradient contribution.
+  public struct Destination {
+    public let tensor: Tensor
+    /// Whether to add to what is there; otherwise its contents are undefined and must be overwritten.
+    public let accumulate: Bool
+
+    public init(tensor: Tensor, accumulate: Bool) {
+      self.tensor = tensor
+      self.accumulate = accumulate
+    }
+  }
+
+  /// The gradient with respect to `tensor`, or nil when the result does not depend on it.
+  public subscript(tensor: Tensor) -> Tensor? { gradient(of: tensor) }
+
+  /// The gradient accumulated so far for `tensor`, or nil when there is none.
+  public func gradient(of tensor: Tensor) -> Tensor? {
+    guard var entry = entries[tensor.storage.id], entry.written.overlaps(tensor.channelRange) else { return nil }
+    let gaps = entry.written.missing(from: tensor.channelRange)
+    if !gaps.isEmpty {
+      zero(gaps, of: entry.gradient)
+      entry.written.insert(tensor.channelRange)
+      entries[tensor.storage.id] = entry
+    }
+    return view(of: entry.gradient, like: tensor)
+  }
+
+  /// Where a contribution to the gradient of `tensor` goes, or nil when nobody asks for it. The caller must write every
+  /// element of it.
+  public func destination(for tensor: Tensor) -> Destination? {
+    guard tape.isTracked(tensor) else { return nil }
+    let storage = tensor.storage
+    var entry =
+      entries[storage.id]
+      ?? Entry(
+        gradient: storage.gradientHome
+          ?? Storage(device: storage.device, rows: storage.rows, channels: storage.channels))
+    let range = tensor.channelRange
+    let accumulate = entry.written.overlaps(range)
+    if accumulate { zero(entry.written.missing(from: range), of: entry.gradient) }
+    entry.written.insert(range)
+    entries[storage.id] = entry
+    return Destination(tensor: view(of: entry.gradient, like: tensor), accumulate: accumulate)
+  }
+
+  func hasGradient(_ tensor: Tensor) -> Bool {
+    entries[tensor.storage.id]?.written.overlaps(tensor.channelRange) ?? false
+  }
+
+  func discard(_ tensor: Tensor) {
+    entries[tensor.storage.id] = nil
+  }
+
+  private func zero(_ gaps: [Range<Int>], of storage: Storage) {
+    let shape = Shape([storage.rows, storage.channels])
+    for gap in gaps {
+      Tensor(storage: storage, shape: shape.withChannels(gap.count), channels: gap).fill(0)
+    }
+  }
+
+  private func view(of gradient: Storage, like tensor: Tensor) -> Tensor {
+    tensor.coversStorage
+      ? Tensor(storage: gradient, shape: tensor.shape)
+      : Tensor(storage: gradient, shape: tensor.shape, channels: tensor.channelRange)
+  }
+}
+
+/// Runs `body` under a new tape and returns its value with the gradients of that value (a scalar, or the sum of its
+/// elements) with respect to the trainable parameters it used and the `watched` tensors.
+public func valueWithGradients(
+  at watched: [Tensor] = [], of body: () throws -> Tensor
+) rethrows -> (value: Tensor, gradients: GradientStore) {
+  let tape = Tape()
+  watched.forEach(tape.watch)
+  let value = try Tape.$current.withValue(tape, operation: body)
+  return (value, tape.gradients(of: value))
+}
