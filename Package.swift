@@ -30,7 +30,7 @@ let package = Package(
     .target(name: "TensorCore", dependencies: ["OpenCLRuntime"]),
     .target(name: "Operations", dependencies: ["TensorCore", "OpenCLRuntime", "Kernels"]),
     .target(name: "NeuralNetwork", dependencies: ["Operations", "TensorCore", "OpenCLRuntime"]),
-    .target(name: "Vision", dependencies: []),
+    .target(name: "Vision", dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .target(name: "Training", dependencies: ["NeuralNetwork", log]),
     .target(name: "Fovea", dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 

@@ -1,0 +1,43 @@
+import Operations
+import TensorCore
+
+/// Batch normalisation over all extents but the channels, `γ (x − mean) / √(variance + ε) + β` (Ioffe & Szegedy 2015).
+///
+/// In training the statistics are the batch's, with the biased variance, and
+/// `moving = momentum · moving + (1 − momentum) · batch`; in inference the moving ones. Weights: `gamma`, `beta`,
+/// `moving_mean`, `moving_variance`, [channels] each.
+public struct BatchNorm: Module {
+  public let name: String?
+  public let gamma: Parameter
+  public let beta: Parameter
+  public let moving_mean: Parameter  // Keras's names, which files use
+  public let moving_variance: Parameter
+  public let momentum: Float
+  public let epsilon: Float
+
+  public init(channels: Int, momentum: Float = 0.99, epsilon: Float = 1e-3, name: String? = nil) {
+    self.name = name
+    gamma = Parameter([channels], .ones)
+    beta = Parameter([channels], .zeros)
+    moving_mean = Parameter([channels], .zeros, isTrainable: false)
+    moving_variance = Parameter([channels], .ones, isTrainable: false)
+    self.momentum = momentum
+    self.epsilon = epsilon
+  }
+
+  /// The normalised values, pending until the next operation reads them.
+  public func callAsFunction(_ x: some TensorOperand) -> DeferredTensor {
+    let momentum: Float
+    switch Phase.current {
+    case .inference:
+      let moving = Moments(mean: moving_mean.tensor, variance: moving_variance.tensor)
+      return x.normalized(with: moving, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
+    case .training: momentum = self.momentum
+    case .reestimation(let batch): momentum = Float(batch) / Float(batch + 1)
+    }
+    let moments = x.moments()
+    moving_mean.tensor.updateMoving(with: moments.mean, momentum: momentum)
+    moving_variance.tensor.updateMoving(with: moments.variance, momentum: momentum)
+    return x.normalized(with: moments, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
+  }
+}
