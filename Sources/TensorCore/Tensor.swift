@@ -139,3 +139,19 @@ public struct Tensor: Sendable {
     return values
   }
 }
+
+extension Tensor {
+  /// Copies bytes to the device without waiting for earlier work.
+  public init(enqueueing values: [UInt8], shape: Shape, on device: Device) {
+    precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
+    self.init(uninitialized: shape, on: device, dtype: .uint8)
+    storage.buffer.enqueueWrite(values)
+  }
+
+  /// Copies numbers to the device without waiting for earlier work.
+  public init(enqueueing values: [Float], shape: Shape, on device: Device) {
+    precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
+    self.init(uninitialized: shape, on: device)
+    storage.buffer.enqueueWrite(values)
+  }
+}
