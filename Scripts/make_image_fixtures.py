@@ -1,4 +1,4 @@
-"""Writes Fixtures/: small image files of every kind, what Pillow decodes them to, and what Keras resizes to.
+"""Writes Tests/VisionTests/Fixtures: small image files of every kind, what Pillow decodes them to, and what Keras resizes to.
 
 Run with a Python that has Pillow, NumPy and Keras on TensorFlow. The results are committed; this is for changing them.
 
@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Fixtures")
+folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "Tests", "VisionTests", "Fixtures")
 os.makedirs(folder, exist_ok=True)
 random = np.random.default_rng(7)
 
