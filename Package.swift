@@ -23,6 +23,12 @@ let package = Package(
     .systemLibrary(
       name: "COpenCL", pkgConfig: "OpenCL",
       providers: [.apt(["ocl-icd-opencl-dev", "opencl-c-headers"])]),
+    // apt: libjpeg-dev libpng-dev libwebp-dev
+    .target(
+      name: "CImageCodecs",
+      linkerSettings: [
+        .linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("webp"), .linkedLibrary("webpdemux"),
+      ]),
     .target(name: "Kernels", path: "Kernels", sources: ["Kernels.c"]),
 
     // The framework.
@@ -30,7 +36,9 @@ let package = Package(
     .target(name: "TensorCore", dependencies: ["OpenCLRuntime"]),
     .target(name: "Operations", dependencies: ["TensorCore", "OpenCLRuntime", "Kernels"]),
     .target(name: "NeuralNetwork", dependencies: ["Operations", "TensorCore", "OpenCLRuntime"]),
-    .target(name: "Vision", dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
+    .target(
+      name: "Vision",
+      dependencies: ["CImageCodecs", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .target(name: "Training", dependencies: ["NeuralNetwork", log]),
     .target(name: "Fovea", dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
@@ -41,7 +49,7 @@ let package = Package(
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
-    .testTarget(name: "VisionTests", dependencies: ["Vision"]),
+    .testTarget(name: "VisionTests", dependencies: ["Vision"], resources: [.copy("Fixtures")]),
   ],
   cLanguageStandard: .c2x
 )
