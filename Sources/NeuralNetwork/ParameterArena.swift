@@ -23,9 +23,8 @@ public final class ParameterArena: @unchecked Sendable {
     let named = model.namedParameters()
     parameters = named.map(\.parameter)
     for (name, parameter) in named { parameter.name = name }
-    precondition(
-      Set(named.map(\.name)).count == named.count,
-      "ParameterArena: two parameters share a name: \(Dictionary(grouping: named.map(\.name)) { $0 }.first { $1.count > 1 }?.key ?? "")")
+    let repeated = Dictionary(grouping: named, by: \.name).first { $0.value.count > 1 }
+    precondition(repeated == nil, "ParameterArena: two parameters are called \(repeated?.key ?? "")")
 
     let trainable = parameters.filter(\.isTrainable)
     let fixed = parameters.filter { !$0.isTrainable }

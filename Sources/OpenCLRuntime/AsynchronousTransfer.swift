@@ -61,7 +61,7 @@ public final class PendingRead: @unchecked Sendable {
 
   /// Waits for the copy, and only for it and what was enqueued before; throws the device's failure if there was one.
   public func wait() throws -> [Float] {
-    if var event: cl_event? = event {
+    if event != nil {
       try checkStatus(clWaitForEvents(1, &event), "clWaitForEvents", device.description.name)
     }
     try device.checkFailure()
@@ -70,9 +70,9 @@ public final class PendingRead: @unchecked Sendable {
 
   deinit {
     // The device still writes here until the event is complete.
-    if var event: cl_event? = event {
+    if event != nil {
       clWaitForEvents(1, &event)
-      if let event { clReleaseEvent(event) }
+      clReleaseEvent(event)
     }
     values.deallocate()
   }

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Fovea
+
+struct Devices: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "List all OpenCL platforms and devices, with the text that --device wants.")
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  private struct Row: Encodable {
+    var selector: String
+    var kind: String
+    var name: String
+    var vendor: String
+    var platform: String
+    var driver: String
+    var opencl: String
+    var compute_units: Int
+    var memory_bytes: Int
+    var largest_allocation_bytes: Int
+    var local_memory_bytes: Int
+  }
+
+  func run() throws {
+    let devices = try DeviceDescription.all()
+    if json {
+      return try printJSON(
+        devices.map {
+          Row(
+            selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
+            driver: $0.driverVersion, opencl: $0.openCLVersion, compute_units: $0.computeUnits,
+            memory_bytes: $0.globalMemory, largest_allocation_bytes: $0.maximumAllocation,
+            local_memory_bytes: $0.localMemory)
+        })
+    }
+    guard !devices.isEmpty else { throw OpenCLError.noPlatform }
+    for device in devices {
+      print("--device \(device.selector)  \(device.kind.rawValue)  \(device.name)")
+      print("      platform    \(device.platformName), driver \(device.driverVersion), \(device.openCLVersion)")
+      print("      compute     \(device.computeUnits) units, work-groups of up to \(device.maximumWorkGroupSize)")
+      print(
+        "      memory      \(formatBytes(device.globalMemory)), largest buffer "
+          + "\(formatBytes(device.maximumAllocation)), local \(formatBytes(device.localMemory))")
+    }
+  }
+}
