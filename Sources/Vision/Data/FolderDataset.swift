@@ -7,6 +7,7 @@ import Foundation
 public struct FolderDataset: ImageDataset {
   /// Absolute or relative as given.
   public let directory: String
+  /// The sub-folders, sorted.
   public let classNames: [String]
   private let files: [(path: String, label: Int)]  // path below `directory`
 
@@ -26,10 +27,16 @@ public struct FolderDataset: ImageDataset {
     }
   }
 
+  /// Files, decodable or not.
   public var count: Int { files.count }
+  /// Index into `classNames`.
   public func label(at index: Int) -> Int { files[index].label }
+  /// The file's path below `directory`.
   public func name(at index: Int) -> String { files[index].path }
 
+  /// The file's picture, decoded and squashed.
+  ///
+  /// - Throws: `ImageError`.
   public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
     squash(try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)"), height: height, width: width)
   }

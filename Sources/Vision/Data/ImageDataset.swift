@@ -38,10 +38,15 @@ public struct SubsetDataset: ImageDataset {
     self.indices = indices
   }
 
+  /// In the order of the labels, as the whole set has them.
   public var classNames: [String] { base.classNames }
+  /// Pictures chosen.
   public var count: Int { indices.count }
+  /// Index into `classNames`.
   public func label(at index: Int) -> Int { base.label(at: indices[index]) }
+  /// The name in the whole set.
   public func name(at index: Int) -> String { base.name(at: indices[index]) }
+  /// As the whole set gives them.
   public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
     try base.pixels(at: indices[index], height: height, width: width)
   }

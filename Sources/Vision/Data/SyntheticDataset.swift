@@ -10,7 +10,9 @@ import Foundation
 ///
 /// A picture depends on (`seed`, its index) alone; nothing is stored, and no value is clipped.
 public struct SyntheticDataset: ImageDataset {
+  /// The stripes' directions.
   public let classNames = ["horizontal", "vertical"]
+  /// Pictures.
   public let count: Int
   /// Sides of the pictures as generated.
   public let size: Int
@@ -34,9 +36,12 @@ public struct SyntheticDataset: ImageDataset {
       validation: SyntheticDataset(count: validation, seed: seed, size: size, firstIndex: training))
   }
 
+  /// The classes take turns.
   public func label(at index: Int) -> Int { (firstIndex + index) % 2 }
+  /// From the seed and the place in its sequence.
   public func name(at index: Int) -> String { "synthetic/\(seed)/\(firstIndex + index)" }
 
+  /// The picture, squashed when another size than its own is asked for.
   public func pixels(at index: Int, height: Int, width: Int) -> [UInt8] {
     squash(image(at: index, label: label(at: index)), height: height, width: width)
   }
@@ -55,7 +60,7 @@ public struct SyntheticDataset: ImageDataset {
 }
 
 /// Grey 128 and four soft shapes, each the product of a curve along y, a curve along x and a colour. Stays within
-/// 128 ± 68.
+/// 128 ± 68: twice 8 + 10 and twice 6 + 10.
 private struct SmoothBackground {
   private static let shapes = 4
   private let size: Int
@@ -69,8 +74,8 @@ private struct SmoothBackground {
       let wave = shape < 2
       alongX += wave ? SmoothBackground.wave(size, &random) : SmoothBackground.hill(size, &random)
       alongY += wave ? SmoothBackground.wave(size, &random) : SmoothBackground.hill(size, &random)
-      let brightness = random.uniform(wave ? 4...12 : 6...14) * (random.below(2) == 0 ? 1 : -1)
-      for _ in 0..<3 { color.append(brightness + random.uniform(-4...4)) }
+      let brightness = random.uniform(wave ? 2...8 : 2...6) * (random.below(2) == 0 ? 1 : -1)
+      for _ in 0..<3 { color.append(brightness + random.uniform(-10...10)) }
     }
   }
 
