@@ -8,7 +8,7 @@ Set-up (Python 3.10 or later; keep the environment outside the repository):
 Usage (`PYTHON` is that environment's python):
 
     PYTHON Scripts/keras_reference.py --output ref.safetensors --input-size 64x48 --target-size 32x40 --batch 3 --smooth
-    PYTHON Scripts/keras_reference.py --output tf.safetensors  ... the same ...  --dtype float32
+    PYTHON Scripts/keras_reference.py --output tf.safetensors --like ref.safetensors --dtype float32
     PYTHON Scripts/keras_reference.py --compare tf.safetensors ref.safetensors   # TensorFlow's own float32 error
     PYTHON Scripts/keras_reference.py --time [--model densenet121] [--batch 64] [--json]
     PYTHON Scripts/keras_reference.py --names                                    # every weight's name and shape
@@ -63,6 +63,12 @@ Starting values
     float32 and then widened, so that float32 and float64 start from the same numbers; kernels do not depend on --smooth.
     --smooth: every DenseNet beta is 3 + 0.1·normal and gamma 1 + 0.05·normal, so that few ReLU inputs are near the kink
     at 0 and gradients can be compared tightly; in the resizer gamma is 1 + 0.05·normal, beta and biases 0.1·normal.
+    A handful of inputs would still be near enough to change sides between two correct float32 programs, and one such
+    flip moves gradients by 1e-3. So the values are then settled in float64: wherever step 1 has a ReLU or LeakyReLU
+    input within a margin of 0, or two first places in a max-pool window within a margin of each other, that channel's
+    beta, bias or (pooling) kernel is nudged by a few margins, until none is left. The margin is 3e-5 in DenseNet (1e-5
+    in its max pooling) and min(1e-5, 0.1/pixels) in the resizer; what was reached is printed and stored as metadata `margin`, in units of it.
+    --like FILE takes the case (metadata, inputs, labels, starting weights) from a reference file: the way to a twin.
     --random-moving-statistics: mean 0.1·normal, variance uniform in 0.5…1.5, for inference that shows mistakes.
 
 Precision
@@ -86,7 +92,7 @@ import sys
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODELS = ("resizer+densenet121", "densenet121", "resizer")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")
@@ -304,6 +310,78 @@ def batches(o):
             yield x, np.eye(o.classes, dtype=np.float32)[generator.permutation(classes)]
 
 
+# --- smooth cases ---------------------------------------------------------------------------------------------------
+
+
+def settle(twin, o, values, x):
+    """Nudges starting values (in place) until step 1 has no input near a kink. Returns the smallest distance to a
+    kink, in margins. Part by part and front to back, because every nudge moves all that follows a little."""
+    generator = np.random.default_rng([o.seed, 4])
+
+    def nudged(part, layer):
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            return f"{part.name}/conv1_conv/kernel"
+        producer = layer.input._keras_history.operation
+        return f"{part.name}/{producer.name}/{'beta' if hasattr(producer, 'beta') else 'bias'}"
+
+    def margin(part, layer):
+        pixels = o.batch * int(np.prod(layer.input.shape[1:3]))
+        return min(1e-5, 0.1 / pixels) if part is twin.resizer else 3e-5 if "relu" in layer.name else 1e-5
+
+    def distance(layer, v):
+        """Per channel, the smallest distance of a layer's input to its kinks."""
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            height, width = ((n - 3) // 2 + 1 for n in v.shape[1:3])
+            window = [v[:, r:r + 2 * height - 1:2, c:c + 2 * width - 1:2] for r in range(3) for c in range(3)]
+            first, second = tf.unstack(tf.math.top_k(tf.stack(window, -1), 2).values, axis=-1)
+            v = tf.where(first > 0, first - second, np.inf)  # a window of zeros passes no gradient on
+        return tf.reduce_min(tf.abs(v), axis=(0, 1, 2))
+
+    def settle_part(part, x):
+        kinked = (keras.layers.LeakyReLU, keras.layers.Activation, keras.layers.MaxPooling2D)
+        layers = [layer for layer in part.layers if isinstance(layer, kinked)]
+        probe = keras.Model(part.inputs, [part.outputs, [layer.input for layer in layers]])
+        names, margins = [nudged(part, layer) for layer in layers], [margin(part, layer) for layer in layers]
+
+        @tf.function(jit_compile=False)
+        def look(x):
+            (y,), inputs = probe(x, training=True)
+            return y, [distance(layer, v) for layer, v in zip(layers, inputs)]
+
+        best = (-1.0, None, None)
+        for _ in range(80):
+            for name in twin.weights:
+                if name.startswith(part.name):
+                    twin.weights[name].assign(values[name].astype(o.dtype))
+            y, distances = look(x)
+            relative = [d.numpy() / m for d, m in zip(distances, margins)]
+            smallest = min(float(r.min()) for r in relative)
+            if smallest > best[0]:
+                best = smallest, {name: value.copy() for name, value in values.items()}, y
+            if smallest >= 1:
+                break
+            near = [i for i, r in enumerate(relative) if r.min() < 1]
+            if part is twin.resizer or near[0] <= 1:  # DenseNet's stem: conv1_relu and pool1
+                near = near[:1]
+            for i in near:
+                for channel in np.flatnonzero(relative[i] < 1):
+                    if names[i].endswith("kernel"):
+                        kernel = values[names[i]][..., channel]
+                        kernel *= (1 + 1e-3 * generator.standard_normal(kernel.shape)).astype(np.float32)
+                    else:
+                        values[names[i]][channel] += generator.choice((-1, 1)) * generator.uniform(2, 6) * margins[i]
+        values.update(best[1])
+        return best[0], best[2]
+
+    smallest, x = float("inf"), tf.constant(x, o.dtype) * (1 / 255)
+    if twin.resizer is None:
+        x = resize(x, o.target_size, o.interpolation, o.resize)
+    for part in twin.parts:
+        reached, x = settle_part(part, x)
+        smallest = min(smallest, reached)
+    return smallest
+
+
 # --- reference file -------------------------------------------------------------------------------------------------
 
 
@@ -324,14 +402,24 @@ def write_reference(o):
             fail(f"{name} is not finite")
         tensors[name] = value
 
-    for name, value in initial_weights(twin, o).items():
+    answer = "target" if o.model == "resizer" else "labels"
+    margin = None
+    if o.like:
+        values = {name: o.like[f"weights/{name}"] for name in twin.weights}
+        data = [(o.like[f"input/{k}"], o.like[f"{answer}/{k}"]) for k in range(1, o.steps + 1) if f"input/{k}" in o.like]
+        o.same_batch = len(data) == 1
+    else:
+        values, data = initial_weights(twin, o), list(batches(o))
+        if o.smooth:
+            if o.dtype != "float64":
+                fail("--smooth settles its values in float64; for a float32 twin use --like FILE --dtype float32")
+            margin = settle(twin, o, values, data[0][0])
+    for name, value in values.items():
         twin.weights[name].assign(value.astype(o.dtype))
         put(f"weights/{name}", value)
-
-    data = list(batches(o))
     for k, (x, y) in enumerate(data, 1):
         put(f"input/{k}", x)
-        put(f"target/{k}" if o.model == "resizer" else f"labels/{k}", y)
+        put(f"{answer}/{k}", y)
 
     @tf.function(jit_compile=False)
     def infer(x):
@@ -384,7 +472,7 @@ def write_reference(o):
         "filters": o.filters, "blocks": o.blocks, "interpolation": o.interpolation, "classes": o.classes,
         "label_smoothing": o.label_smoothing, "learning_rate": o.learning_rate, "steps": o.steps,
         "batch": o.batch, "seed": o.seed, "dtype": o.dtype, "resize": o.resize, "smooth": str(o.smooth).lower(),
-        "versions": f"keras {keras.__version__}, tensorflow {tf.__version__}",
+        "margin": "" if margin is None else f"{margin:.3g}", "versions": f"keras {keras.__version__}, tensorflow {tf.__version__}",
     }
     try:
         os.makedirs(os.path.dirname(os.path.abspath(o.output)), exist_ok=True)
@@ -392,7 +480,8 @@ def write_reference(o):
     except (OSError, Exception) as error:
         fail(f"cannot write {o.output}: {error}")
     print(f"{o.output}: {len(tensors)} tensors, {os.path.getsize(o.output) / 1e6:.2f} MB, losses "
-          + " ".join(f"{loss:.9g}" for loss in losses))
+          + " ".join(f"{loss:.9g}" for loss in losses)
+          + ("" if margin is None else f", nearest kink {margin:.2g} margins away"))
 
 
 # --- comparing two files --------------------------------------------------------------------------------------------
@@ -405,6 +494,20 @@ def load(path):
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except Exception as error:
         fail(f"cannot read {path}: {error}")
+
+
+def take_case(o):
+    """--like: the case of a reference file."""
+    o.like, metadata = load(o.like)
+    try:
+        o.model, o.interpolation = metadata["model"], metadata["interpolation"]
+        o.input_size, o.target_size = parse_size(metadata["input_size"]), parse_size(metadata["target_size"])
+        o.filters, o.blocks, o.classes, o.steps = (int(metadata[k]) for k in ("filters", "blocks", "classes", "steps"))
+        o.label_smoothing, o.learning_rate = float(metadata["label_smoothing"]), float(metadata["learning_rate"])
+        o.batch, o.seed = len(o.like["input/1"]), int(metadata.get("seed", 0))
+        o.smooth = metadata.get("smooth") == "true"
+    except (KeyError, ValueError, argparse.ArgumentTypeError) as error:
+        fail(f"--like: not a reference file: {error}")
 
 
 def relative_l2(value, reference):
@@ -428,12 +531,16 @@ def compare(path, reference_path, as_json, quiet):
             fail(f"{name}: shapes {ours[name].shape} and {reference[name].shape} differ")
         rows.append((name, relative_l2(ours[name], reference[name]),
                      float(np.abs(ours[name].astype(np.float64) - reference[name]).max())))
+    # A beta whose channels all stay above 0 is taken out again by the next BN, conv1_bn's gamma nearly so: their
+    # gradients are 0 but for epsilon and rounding.
+    norms = {n: float(np.linalg.norm(reference[n].astype(np.float64))) for n in names if n.startswith("expected/gradient/")}
+    vanishing = {n for n in norms if norms[n] < 1e-3 * statistics.median(norms.values())}
     groups = {"gradients": "expected/gradient/"}
     steps = sorted({int(n.split("/")[1][len("after_step_"):]) for n in names if n.startswith("expected/after_step_")})
     groups.update({f"after step {k}": f"expected/after_step_{k}/" for k in steps})
     summary = {}
     for title, prefix in groups.items():
-        group = sorted((e, n) for n, e, _ in rows if n.startswith(prefix))
+        group = sorted((e, n) for n, e, _ in rows if n.startswith(prefix) and n not in vanishing)
         if group:
             summary[title] = {"tensors": len(group), "median": statistics.median(e for e, _ in group),
                               "worst": group[-1][0], "worst_tensor": group[-1][1]}
@@ -441,7 +548,7 @@ def compare(path, reference_path, as_json, quiet):
               zip(ours["expected/loss"].ravel(), reference["expected/loss"].ravel())]
     if as_json:
         print(json.dumps({"tensors": [{"name": n, "relative_l2": e, "max_abs": m} for n, e, m in rows],
-                          "relative_loss": losses, "summary": summary}))
+                          "relative_loss": losses, "vanishing": sorted(vanishing), "summary": summary}))
         return
     if not quiet:
         for name, error, largest in rows:
@@ -452,6 +559,9 @@ def compare(path, reference_path, as_json, quiet):
     print(f"{'loss of each step':28} " + " ".join(f"{e:.1e}" for e in losses))
     for title, s in summary.items():
         print(f"{title:28} median {s['median']:.2e}  worst {s['worst']:.2e}  ({s['worst_tensor']}; {s['tensors']} tensors)")
+    if vanishing:
+        print(f"{len(vanishing)} gradients cancel (norm below 1e-3 of the median norm) and are not counted: "
+              + ", ".join(sorted(n[len("expected/gradient/"):] for n in vanishing)[:4]) + (" ..." if len(vanishing) > 4 else ""))
 
 
 # --- timing ---------------------------------------------------------------------------------------------------------
@@ -608,6 +718,7 @@ def parse_arguments():
     m.add_argument("--label-smoothing", type=float, default=0.1)
     m.add_argument("--learning-rate", type=float, default=0.01)
     r = p.add_argument_group("reference and timing")
+    r.add_argument("--like", metavar="FILE", help="take the case from a reference file; only --dtype, --resize and what to write apply")
     r.add_argument("--seed", type=int, default=1)
     r.add_argument("--batch", type=positive, help="default: 2, for timing 64")
     r.add_argument("--steps", type=positive, help="default: 3, for timing 5 after the first")
@@ -644,6 +755,10 @@ def main():
     import_numpy()
     if o.compare:
         return compare(*o.compare, o.json, o.quiet)
+    if o.like:
+        if not o.output:
+            fail("--like needs --output")
+        take_case(o)
     import_keras(o.dtype)
     if o.threads:
         tf.config.threading.set_intra_op_parallelism_threads(o.threads)
