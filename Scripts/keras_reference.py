@@ -80,7 +80,8 @@ Precision
     bicubic reads a table of 1,024 entries (2–4e-4 away from exact Keys).
     --dtype float32 uses keras.ops.image.resize. `--resize exact|tensorflow` overrides either; for a float32 twin that
     measures rounding alone with bicubic, use `--dtype float32 --resize exact`.
-    Float32 runs are not compiled with XLA, float64 neither; `--time` has `--jit`, Keras's own choice by default.
+    Reference steps run as a tf.function without XLA. `--time` runs train_on_batch of a compiled model; `--jit` chooses
+    XLA, by default as Keras does (off on a machine with CPUs only).
 """
 import argparse
 import json
@@ -477,7 +478,7 @@ def write_reference(o):
     try:
         os.makedirs(os.path.dirname(os.path.abspath(o.output)), exist_ok=True)
         save_file(tensors, o.output, {key: str(value) for key, value in metadata.items()})
-    except (OSError, Exception) as error:
+    except Exception as error:
         fail(f"cannot write {o.output}: {error}")
     print(f"{o.output}: {len(tensors)} tensors, {os.path.getsize(o.output) / 1e6:.2f} MB, losses "
           + " ".join(f"{loss:.9g}" for loss in losses)
