@@ -80,6 +80,7 @@ Precision
     bicubic reads a table of 1,024 entries (2–4e-4 away from exact Keys).
     --dtype float32 uses keras.ops.image.resize. `--resize exact|tensorflow` overrides either; for a float32 twin that
     measures rounding alone with bicubic, use `--dtype float32 --resize exact`.
+    TensorFlow keeps LeakyReLU's slope in float32 even then: it is 0.2 + 3e-9 in every reference.
     Reference steps run as a tf.function without XLA. `--time` runs train_on_batch of a compiled model; `--jit` chooses
     XLA, by default as Keras does (off on a machine with CPUs only).
 """

@@ -57,7 +57,8 @@ class Resizer(nn.Module):
         self.r = r
 
     def forward(self, inputs):
-        leaky = lambda x: F.leaky_relu(x, 0.2)  # noqa: E731
+        slope = torch.tensor(0.2, dtype=torch.float32).item()  # TensorFlow's operation keeps its slope in float32
+        leaky = lambda x: F.leaky_relu(x, slope)  # noqa: E731
         convs, norms = iter(self.convs), iter(self.norms)
         naive = resize(inputs, self.size, self.interpolation)
         x = leaky(next(convs)(inputs))
