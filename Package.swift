@@ -40,11 +40,14 @@ let package = Package(
       name: "Vision",
       dependencies: ["CImageCodecs", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .target(name: "Training", dependencies: ["NeuralNetwork", log]),
-    .target(name: "Fovea", dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
+    .target(
+      name: "Fovea",
+      dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
     // The commands.
-    .executableTarget(name: "train", dependencies: ["Fovea", argumentParser]),
-    .executableTarget(name: "FoveaCommand", dependencies: ["Fovea", argumentParser]),
+    .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
+    .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
+    .executableTarget(name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
 
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),

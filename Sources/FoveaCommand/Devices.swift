@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandSupport
 import Fovea
 
 struct Devices: ParsableCommand {
@@ -25,14 +26,14 @@ struct Devices: ParsableCommand {
   func run() throws {
     let devices = try DeviceDescription.all()
     if json {
-      return try printJSON(
-        devices.map {
+      let rows = devices.map {
           Row(
             selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
             driver: $0.driverVersion, opencl: $0.openCLVersion, compute_units: $0.computeUnits,
             memory_bytes: $0.globalMemory, largest_allocation_bytes: $0.maximumAllocation,
             local_memory_bytes: $0.localMemory)
-        })
+      }
+      return print(try jsonText(rows))
     }
     guard !devices.isEmpty else { throw OpenCLError.noPlatform }
     for device in devices {

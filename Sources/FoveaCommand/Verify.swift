@@ -1,5 +1,7 @@
 import ArgumentParser
+import CommandSupport
 import Fovea
+import Foundation
 
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,7 +20,7 @@ struct Verify: ParsableCommand {
     let file = try ReferenceFile(contentsOf: reference)
     let report = try replay(file, on: device.open())
     if json {
-      try printJSON(report)
+      print(try jsonText(report))
     } else {
       printTable(report)
     }
@@ -42,3 +44,6 @@ struct Verify: ParsableCommand {
     print(report.passed ? "passed" : "FAILED")
   }
 }
+
+/// A number in scientific notation with three digits, such as 1.23e-06.
+private func scientific(_ value: Double) -> String { String(format: "%.2e", value) }

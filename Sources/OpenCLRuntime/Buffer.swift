@@ -9,18 +9,18 @@ public final class Buffer: @unchecked Sendable {
   /// Bytes asked for; the memory behind it may be a little larger.
   public let byteCount: Int
   /// Nil when the allocation failed: the device then carries the error, which the next read throws.
-  let memory: cl_mem?
-  let capacity: Int
+  private let allocation: BufferPool.Allocation?
 
-  init(device: Device, byteCount: Int, memory: cl_mem?, capacity: Int) {
+  var memory: cl_mem? { allocation?.memory }
+
+  init(device: Device, byteCount: Int, allocation: BufferPool.Allocation?) {
     self.device = device
     self.byteCount = byteCount
-    self.memory = memory
-    self.capacity = capacity
+    self.allocation = allocation
   }
 
   deinit {
-    if let memory { device.pool.release(memory, capacity: capacity) }
+    if let allocation { device.pool.release(allocation) }
   }
 
   /// Copies host memory into the buffer from byte `offset`; returns once the source may be changed.

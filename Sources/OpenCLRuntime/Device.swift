@@ -9,7 +9,7 @@ import Synchronization
 /// `checkFailure`) throws it. Nothing computed after a failure can therefore be mistaken for a result.
 public final class Device: @unchecked Sendable {
   public let description: DeviceDescription
-  public let pool = BufferPool()
+  public let pool: BufferPool
   /// Whether launches are timed with events, which costs a little for each launch.
   public let isProfiling: Bool
 
@@ -53,6 +53,7 @@ public final class Device: @unchecked Sendable {
   public init(_ description: DeviceDescription, profiling: Bool = false) throws {
     self.description = description
     isProfiling = profiling
+    pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
     var properties: [cl_context_properties] = [
@@ -106,13 +107,13 @@ public final class Device: @unchecked Sendable {
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
     if let allocation = pool.allocate(max(byteCount, 1), context: context) {
-      return Buffer(device: self, byteCount: byteCount, memory: allocation.memory, capacity: allocation.capacity)
+      return Buffer(device: self, byteCount: byteCount, allocation: allocation)
     }
     let statistics = pool.statistics
     fail(
       .outOfMemory(
         requested: byteCount, inUse: statistics.inUse, reserved: statistics.reserved, device: description.name))
-    return Buffer(device: self, byteCount: byteCount, memory: nil, capacity: 0)
+    return Buffer(device: self, byteCount: byteCount, allocation: nil)
   }
 
   /// Enqueues one kernel of `source`, building the program for `options` first if it has not been built yet.

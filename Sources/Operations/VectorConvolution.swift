@@ -84,7 +84,7 @@ struct VectorConvolution: ConvolutionKernels {
       vectors = VectorConvolution.vectors(g.outputs)
       if g.kernelWidth > 1 {
         leadingDimension = g.inputs
-        tile = VectorConvolution.fittingTile(g.outWidth)
+        tile = VectorConvolution.fittingTile(g.outWidth, vectors: vectors)
         tiles = 1
       } else {
         leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
@@ -181,11 +181,12 @@ struct VectorConvolution: ConvolutionKernels {
   /// 16-wide registers across the output channels.
   static func vectors(_ outputs: Int) -> Int { outputs > 16 ? 2 : 1 }
 
-  /// Pixels of a tile that waste least of a row of `width`; few sizes, because each is a program.
-  static func fittingTile(_ width: Int) -> Int {
+  /// Pixels of a tile that waste least of a row of `width`, as far as registers go; few sizes, because each is a program.
+  static func fittingTile(_ width: Int, vectors: Int) -> Int {
     if width <= 4 { return 4 }
+    let sizes = vectors == 1 ? [25, 13, 10] : [13, 10]
     func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
-    return covered(10) < covered(13) ? 10 : 13
+    return sizes.min { covered($0) < covered($1) } ?? 13
   }
 
   /// Accumulator rows that waste least of a run.

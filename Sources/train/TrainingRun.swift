@@ -1,0 +1,4 @@
+struct TrainingRun {
+  init(_ options: TrainCommand) throws {}
+  func execute() throws {}
+}
