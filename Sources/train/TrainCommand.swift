@@ -107,4 +107,4 @@ enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
   case constant, cosine, step
 }
 
-extension BadImagePolicy: @retroactive ExpressibleByArgument {}
+extension BadImagePolicy: ExpressibleByArgument {}
