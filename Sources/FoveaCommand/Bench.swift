@@ -42,7 +42,7 @@ struct BenchStep: ParsableCommand {
         if step == steps - 1 {
           var sums: [String: (Double, Double, Double, Int)] = [:]
           for e in entries { let s = sums[e.label] ?? (0,0,0,0); sums[e.label] = (s.0 + e.seconds, s.1 + e.flops, s.2 + e.bytes, s.3 + 1) }
-          for (label, s) in sums.sorted(by: { $0.value.0 > $1.value.0 }).prefix(70) {
+          for (label, s) in sums.sorted(by: { $0.value.0 > $1.value.0 }).prefix(1000) {
             print(String(format: "%8.1f ms %7.1f GFLOP/s %6.1f GB/s ×%d ", s.0 * 1e3, s.1 / s.0 * 1e-9, s.2 / s.0 * 1e-9, s.3) + label)
           }
           print("total", entries.reduce(0) { $0 + $1.seconds })

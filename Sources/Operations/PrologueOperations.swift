@@ -90,7 +90,7 @@ extension DeferredTensor {
       ? base : Tensor(uninitialized: [launch.chunks, 2, channels], on: device)
     let target = dx?.tensor ?? base
     device.launch(
-      .normalization, "prologue_gradient", options: launch.options + prologueOptions(), global: launch.global,
+      .normalization, "prologue_gradient", options: launch.options + prologueOptions() + prologueOptions(prefix: "E"), global: launch.global,
       local: device.independent(2),
       base.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments + g.arguments
         + target.arguments + [

@@ -1,4 +1,0 @@
-struct TrainingRun {
-  init(_ options: TrainCommand) throws {}
-  func execute() throws {}
-}
