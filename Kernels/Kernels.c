@@ -7,6 +7,9 @@
 static const char common[] = {
 #embed "common.cl"
 , 0};
+static const char convolution_tiled[] = {
+#embed "convolution_tiled.cl"
+, 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
 , 0};
@@ -38,6 +41,7 @@ static const struct {
   const char *text;
 } sources[] = {
     {"common", common},
+    {"convolution_tiled", convolution_tiled},
     {"convolution_vector", convolution_vector},
     {"elementwise", elementwise},
     {"normalization", normalization},

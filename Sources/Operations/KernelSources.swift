@@ -3,6 +3,7 @@ import OpenCLRuntime
 
 /// The library's own programs: the files of the `Kernels` folder, each behind `common.cl`.
 extension KernelSource {
+  static let convolutionTiled = library("convolution_tiled")
   static let convolutionVector = library("convolution_vector")
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
