@@ -167,7 +167,12 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 // into its own partial gradient: blocks of KB consecutive floats of a run by NB output channels are held in registers
 // over all pixels of the unit. `sum_partials` adds the splits in order.
 //
-// Baked besides the above: KB and CAPACITY (floats of the window). For KW > 1, LD equals the channels.
+// The unit's dy is packed for each block of output channels, so that the inner loop reads it and the window from the
+// first-level cache whatever their strides in memory.
+//
+// Baked besides the above: KB, CHANNELS (of a work-item; for KW = 1 fewer than LD, whose rest keeps rows out of each
+// other's cache sets), CAPACITY (floats of the window) and PIXELS (most pixels of a unit). For KW > 1, LD equals
+// the channels.
 #ifdef KB
 
 kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
@@ -176,8 +181,8 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
                                       int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
                                       int unitRows, int unitColumns, int splits, global float *partials) {
   const int split = get_global_id(0);
-  const int firstChannel = get_global_id(1) * LD;
-  const int blockChannels = min(LD, channels - firstChannel);
+  const int firstChannel = get_global_id(1) * CHANNELS;
+  const int blockChannels = min(CHANNELS, channels - firstChannel);
   const int rowGroups = (outHeight + unitRows - 1) / unitRows;
   const int columnGroups = (outWidth + unitColumns - 1) / unitColumns;
   const int units = images * rowGroups * columnGroups;
@@ -186,6 +191,7 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
 
   // Reads of the last block of a run may go up to KB floats beyond it; their products are not stored.
   float window[CAPACITY + 16];
+  float panel[PIXELS * NB];
   const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
   for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
     const int column = (unit % columnGroups) * unitColumns;
@@ -200,30 +206,32 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
               preSlope, postSlope);
 
     global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
-    for (int kh = 0; kh < KH; kh++)
-      for (int k0 = 0; k0 < run; k0 += KB)
-        for (int n0 = 0; n0 < outChannels; n0 += NB) {
+    for (int n0 = 0; n0 < outChannels; n0 += NB) {
+      const int lanes = outChannels - n0;
+      for (int r = 0; r < rows; r++)
+        for (int p = 0; p < columns; p++) {
+          global const float *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
+#pragma unroll
+          for (int v = 0; v < NV; v++)
+            vstore16(lanes > v * 16 ? load_lanes(d + v * 16, lanes - v * 16) : (float16)(0.0f), v,
+                     panel + (r * columns + p) * NB);
+        }
+      for (int kh = 0; kh < KH; kh++)
+        for (int k0 = 0; k0 < run; k0 += KB) {
           float16 acc[KB][NV];
 #pragma unroll
           for (int k = 0; k < KB; k++)
 #pragma unroll
             for (int v = 0; v < NV; v++)
               acc[k][v] = 0.0f;
-          const int fullLanes = n0 + NB <= outChannels;
           for (int r = 0; r < rows; r++) {
             const float *a = window + (r * SH + kh) * windowStride + k0;
-            global const float *d = dyUnit + (long)r * outWidth * dyStride + n0;
+            const float *d = panel + r * columns * NB;
             for (int p = 0; p < columns; p++) {
               float16 g[NV];
-              if (fullLanes) {
 #pragma unroll
-                for (int v = 0; v < NV; v++)
-                  g[v] = vload16(v, d + (long)p * dyStride);
-              } else {
-#pragma unroll
-                for (int v = 0; v < NV; v++)
-                  g[v] = load_lanes(d + (long)p * dyStride + v * 16, max(outChannels - n0 - v * 16, 0));
-              }
+              for (int v = 0; v < NV; v++)
+                g[v] = vload16(v, d + p * NB);
 #pragma unroll
               for (int k = 0; k < KB; k++)
 #pragma unroll
@@ -238,15 +246,15 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
               // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
               const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
 #pragma unroll
-              for (int v = 0; v < NV; v++) {
-                const int lanes = outChannels - n0 - v * 16;
-                if (lanes > 0) {
+              for (int v = 0; v < NV; v++)
+                if (lanes > v * 16) {
                   global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
-                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes), target, lanes);
+                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes - v * 16), target,
+                              lanes - v * 16);
                 }
-              }
             }
         }
+    }
   }
 }
 #endif

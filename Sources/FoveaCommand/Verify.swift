@@ -13,12 +13,15 @@ struct Verify: ParsableCommand {
 
   @OptionGroup var device: DeviceOptions
 
+  @Option(help: "The convolution kernels: vector or tiled. Default: what suits the device.")
+  var kernels: ConvolutionAlgorithm?
+
   @Flag(help: "Print JSON.")
   var json = false
 
   func run() throws {
     let file = try ReferenceFile(contentsOf: reference)
-    let report = try replay(file, on: device.open())
+    let report = try ConvolutionAlgorithm.$forced.withValue(kernels) { try replay(file, on: device.open()) }
     if json {
       print(try jsonText(report))
     } else {
@@ -47,3 +50,5 @@ struct Verify: ParsableCommand {
 
 /// A number in scientific notation with three digits, such as 1.23e-06.
 private func scientific(_ value: Double) -> String { String(format: "%.2e", value) }
+
+extension ConvolutionAlgorithm: ExpressibleByArgument {}

@@ -178,7 +178,7 @@ extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
     case .vector: VectorConvolution()
-    case .tiled: VectorConvolution()
+    case .tiled: TiledConvolution()
     }
   }
 }

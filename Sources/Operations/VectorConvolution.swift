@@ -44,13 +44,15 @@ struct VectorConvolution: ConvolutionKernels {
     // Channels of a 1×1 filter are cut into blocks that are work-items of their own.
     let channelBlock = g.kernelWidth > 1 ? g.inputs : min(128, (g.inputs + 15) / 16 * 16)
     let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : channelBlock
-    let units = FilterGradientUnits(g, channels: channelBlock)
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : channelBlock + 16
+    let units = FilterGradientUnits(g, channels: leadingDimension)
     let channelBlocks = (g.inputs + channelBlock - 1) / channelBlock
     let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
-      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(channelBlock)"
+      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
+      + " -D CHANNELS=\(channelBlock) -D PIXELS=\(units.pixels)"
       + " -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
@@ -201,6 +203,8 @@ struct FilterGradientUnits {
   let count: Int
   /// Floats of a window.
   let capacity: Int
+  /// Most output pixels of a unit: 16 KiB of dy for 32 channels, half a first-level cache.
+  var pixels: Int { 128 }
 
   /// - Parameter channels: input channels that a window holds.
   init(_ g: ConvolutionGeometry, channels: Int) {
@@ -208,10 +212,11 @@ struct FilterGradientUnits {
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
-    var columns = min(g.outWidth, 256)
+    let groups = (g.outWidth + 127) / 128
+    var columns = (g.outWidth + groups - 1) / groups
     while columns > 1, window(1, columns) > limit { columns = (columns + 1) / 2 }
     var rows = 1
-    while rows < min(g.outHeight, 64), window(rows + 1, columns) <= limit, rows * columns < 512 { rows += 1 }
+    while rows < g.outHeight, window(rows + 1, columns) <= limit, (rows + 1) * columns <= 128 { rows += 1 }
     self.rows = rows
     self.columns = columns
     count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
