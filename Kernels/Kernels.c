@@ -7,13 +7,11 @@
 static const char common[] = {
 #embed "common.cl"
 , 0};
-<<<<<<< HEAD
 static const char convolution_narrow[] = {
 #embed "convolution_narrow.cl"
-=======
+, 0};
 static const char convolution_tiled[] = {
 #embed "convolution_tiled.cl"
->>>>>>> tiled2
 , 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
@@ -49,11 +47,8 @@ static const struct {
   const char *text;
 } sources[] = {
     {"common", common},
-<<<<<<< HEAD
     {"convolution_narrow", convolution_narrow},
-=======
     {"convolution_tiled", convolution_tiled},
->>>>>>> tiled2
     {"convolution_vector", convolution_vector},
     {"elementwise", elementwise},
     {"normalization", normalization},

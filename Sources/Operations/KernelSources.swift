@@ -3,13 +3,9 @@ import OpenCLRuntime
 
 /// The library's own programs: the files of the `Kernels` folder, each behind `common.cl`.
 extension KernelSource {
-<<<<<<< HEAD
   static let convolutionNarrow = library("convolution_narrow", after: "window")
-  static let convolutionVector = library("convolution_vector", after: "window")
-=======
   static let convolutionTiled = library("convolution_tiled")
-  static let convolutionVector = library("convolution_vector")
->>>>>>> tiled2
+  static let convolutionVector = library("convolution_vector", after: "window")
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
   package static let optimizer = library("optimizer")
