@@ -47,7 +47,8 @@ let package = Package(
     // The commands.
     .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
     .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
-    .executableTarget(name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
+    .executableTarget(
+      name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
 
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
@@ -55,7 +56,9 @@ let package = Package(
     .testTarget(
       name: "TiledConvolutionTests",
       dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
-    .testTarget(name: "VisionTests", dependencies: ["Vision"], resources: [.copy("Fixtures")]),
+    .testTarget(
+      name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
+      resources: [.copy("Fixtures")]),
   ],
   cLanguageStandard: .c2x
 )

@@ -13,7 +13,11 @@ public final class Parameter: @unchecked Sendable {
 
   private var memory: Tensor?
 
-  public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true) {
+  /// The last level of the name; nil for the name of the property that holds the parameter.
+  let label: String?
+
+  public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true, name: String? = nil) {
+    label = name
     self.shape = shape
     self.initializer = initializer
     self.isTrainable = isTrainable

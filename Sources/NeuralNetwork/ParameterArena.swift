@@ -49,7 +49,8 @@ public final class ParameterArena: @unchecked Sendable {
 
   /// Overwrites one parameter's values, row-major.
   public func set(_ parameter: Parameter, to values: [Float]) {
-    precondition(values.count == parameter.shape.count, "set: \(values.count) values for \(parameter.name) \(parameter.shape)")
+    precondition(
+      values.count == parameter.shape.count, "set: \(values.count) values for \(parameter.name) \(parameter.shape)")
     values.withUnsafeBytes {
       parameter.tensor.storage.buffer.write($0, at: parameter.tensor.elementOffset * 4)
     }

@@ -29,7 +29,7 @@ struct NarrowConvolution {
       .convolutionNarrow, "conv_forward_narrow", options: options + x.prologueOptions(),
       global: [(g.outWidth + tile - 1) / tile, g.outHeight, g.batch], local: device.independent(3),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
-        .buffer(packed.storage.buffer),
+        .buffer(packed.storage.buffer)
       ] + y.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.padTop), .int(g.padLeft)]
         + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)],
       cost: LaunchCost("conv \(g.label)", flops: g.flops, bytes: Double(x.shape.count + y.shape.count) * 4))

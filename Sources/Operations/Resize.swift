@@ -110,7 +110,8 @@ private struct AxisTable: Sendable {
     self.taps = taps
     outputSize = table.outputSize
     spans = Tensor(
-      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2], on: device)
+      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2],
+      on: device)
     weights = Tensor(
       table.weights.flatMap { row in row.map { Float($0) } + Array(repeating: 0, count: taps - row.count) },
       shape: [table.outputSize, taps], on: device)

@@ -118,7 +118,7 @@ struct VectorConvolution: ConvolutionKernels {
     var options = pass.options + x.prologueOptions()
     var arguments =
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
-        .buffer(packed.storage.buffer),
+        .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0),
@@ -137,7 +137,8 @@ struct VectorConvolution: ConvolutionKernels {
       local: device.independent(3), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
-        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4))
+        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
+    )
     return sums
   }
 
@@ -147,7 +148,8 @@ struct VectorConvolution: ConvolutionKernels {
     let blocks = (produced + block - 1) / block
     let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
     filter.device.launch(
-      .convolutionVector, "pack_filter", options: "-D VEC=16", global: [summed, blocks], local: filter.device.independent(2),
+      .convolutionVector, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
+      local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),
         .int(block), .buffer(packed.storage.buffer),

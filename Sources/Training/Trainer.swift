@@ -11,7 +11,9 @@ public struct TrainingBatch: Sendable {
   public let labels: [Int32]
 
   public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
-    precondition(pixels.count == shape.count && labels.count == shape[0], "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
+    precondition(
+      pixels.count == shape.count && labels.count == shape[0],
+      "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
     self.pixels = pixels
     self.shape = shape
     self.labels = labels

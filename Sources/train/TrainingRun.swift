@@ -80,7 +80,8 @@ struct TrainingRun {
         epoch, trainer: trainer, training: training, validation: validation, steps: total - optimizer.step)
       history.append(record)
       try history.write(to: folder)
-      try arena.save(to: folder.path(of: "model.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
+      try arena.save(
+        to: folder.path(of: "model.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
       // The better of the two figures: early in training the moving statistics mislead.
       let accuracy = max(record.valAccuracy, record.valAccuracyReestimated ?? 0)
       if accuracy > bestAccuracy {
@@ -92,8 +93,9 @@ struct TrainingRun {
     }
     try pictures?.capture(classifier)
     try pictures?.write(to: folder.path(of: "resized.png"))
-    say("Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
-      + (pictures == nil ? "" : ", resized.png"))
+    say(
+      "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
+        + (pictures == nil ? "" : ", resized.png"))
   }
 }
 

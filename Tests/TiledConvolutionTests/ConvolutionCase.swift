@@ -27,7 +27,9 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
   var wantsInput = true
 
   var description: String {
-    var parts = ["\(batch)×\(height)×\(width)", "\(inputs)→\(outputs)", "\(kernel.0)×\(kernel.1)/\(strides.0),\(strides.1)"]
+    var parts = [
+      "\(batch)×\(height)×\(width)", "\(inputs)→\(outputs)", "\(kernel.0)×\(kernel.1)/\(strides.0),\(strides.1)",
+    ]
     parts.append("pad \(pad.0),\(pad.1),\(pad.2),\(pad.3)")
     if pre != nil { parts.append("pre") }
     if affine { parts.append("affine") }

@@ -63,21 +63,24 @@ struct TiledConvolutionTests {
     try check(test)
   }
 
-  @Test("any stride, kernel and padding", arguments: [
-    ConvolutionCase(kernel: (3, 3), strides: (2, 2)),
-    ConvolutionCase(kernel: (3, 3), strides: (3, 3)),
-    ConvolutionCase(kernel: (3, 3), strides: (2, 3), pad: (0, 1, 1, 0)),
-    ConvolutionCase(kernel: (1, 1), strides: (2, 2), pad: (0, 0, 0, 0)),
-    ConvolutionCase(kernel: (1, 1), strides: (3, 2), pad: (0, 0, 0, 0)),
-    ConvolutionCase(kernel: (2, 5), strides: (3, 1), pad: (0, 0, 2, 2)),
-    ConvolutionCase(height: 17, width: 15, inputs: 3, outputs: 20, kernel: (7, 7), strides: (2, 2), pad: (3, 3, 3, 3)),
-    ConvolutionCase(height: 1, width: 9, kernel: (1, 9), pad: (0, 0, 4, 4)),
-    ConvolutionCase(height: 4, width: 4, kernel: (5, 5), pad: (4, 4, 4, 4)),
-    ConvolutionCase(height: 1, width: 1, kernel: (1, 1), pad: (0, 0, 0, 0)),
-    ConvolutionCase(height: 2, width: 2, kernel: (1, 1), strides: (3, 3), pad: (0, 0, 0, 0)),
-    ConvolutionCase(batch: 1, height: 7, width: 3, inputs: 16, outputs: 32, kernel: (3, 3), strides: (2, 2)),
-    ConvolutionCase(batch: 3, height: 6, width: 7, inputs: 20, outputs: 12, kernel: (3, 2), strides: (3, 2)),
-  ])
+  @Test(
+    "any stride, kernel and padding",
+    arguments: [
+      ConvolutionCase(kernel: (3, 3), strides: (2, 2)),
+      ConvolutionCase(kernel: (3, 3), strides: (3, 3)),
+      ConvolutionCase(kernel: (3, 3), strides: (2, 3), pad: (0, 1, 1, 0)),
+      ConvolutionCase(kernel: (1, 1), strides: (2, 2), pad: (0, 0, 0, 0)),
+      ConvolutionCase(kernel: (1, 1), strides: (3, 2), pad: (0, 0, 0, 0)),
+      ConvolutionCase(kernel: (2, 5), strides: (3, 1), pad: (0, 0, 2, 2)),
+      ConvolutionCase(
+        height: 17, width: 15, inputs: 3, outputs: 20, kernel: (7, 7), strides: (2, 2), pad: (3, 3, 3, 3)),
+      ConvolutionCase(height: 1, width: 9, kernel: (1, 9), pad: (0, 0, 4, 4)),
+      ConvolutionCase(height: 4, width: 4, kernel: (5, 5), pad: (4, 4, 4, 4)),
+      ConvolutionCase(height: 1, width: 1, kernel: (1, 1), pad: (0, 0, 0, 0)),
+      ConvolutionCase(height: 2, width: 2, kernel: (1, 1), strides: (3, 3), pad: (0, 0, 0, 0)),
+      ConvolutionCase(batch: 1, height: 7, width: 3, inputs: 16, outputs: 32, kernel: (3, 3), strides: (2, 2)),
+      ConvolutionCase(batch: 3, height: 6, width: 7, inputs: 20, outputs: 12, kernel: (3, 2), strides: (3, 2)),
+    ])
   func geometry(test: ConvolutionCase) throws {
     try check(test)
     var test = test
@@ -103,7 +106,8 @@ struct TiledConvolutionTests {
 
   @Test("the affine's gradient without that of the input", arguments: [1, 2])
   func affineOnly(stride: Int) throws {
-    try check(ConvolutionCase(inputs: 33, outputs: 8, strides: (stride, stride), affine: true, post: 0, wantsInput: false))
+    try check(
+      ConvolutionCase(inputs: 33, outputs: 8, strides: (stride, stride), affine: true, post: 0, wantsInput: false))
   }
 
   @Test("every tile", arguments: TiledConvolution.tiles, [1, 2])

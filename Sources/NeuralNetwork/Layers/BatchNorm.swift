@@ -10,8 +10,8 @@ public struct BatchNorm: Module {
   public let name: String?
   public let gamma: Parameter
   public let beta: Parameter
-  public let moving_mean: Parameter  // Keras's names, which files use
-  public let moving_variance: Parameter
+  public let movingMean: Parameter
+  public let movingVariance: Parameter
   public let momentum: Float
   public let epsilon: Float
 
@@ -19,8 +19,8 @@ public struct BatchNorm: Module {
     self.name = name
     gamma = Parameter([channels], .ones)
     beta = Parameter([channels], .zeros)
-    moving_mean = Parameter([channels], .zeros, isTrainable: false)
-    moving_variance = Parameter([channels], .ones, isTrainable: false)
+    movingMean = Parameter([channels], .zeros, isTrainable: false, name: "moving_mean")
+    movingVariance = Parameter([channels], .ones, isTrainable: false, name: "moving_variance")
     self.momentum = momentum
     self.epsilon = epsilon
   }
@@ -30,14 +30,14 @@ public struct BatchNorm: Module {
     let momentum: Float
     switch Phase.current {
     case .inference:
-      let moving = Moments(mean: moving_mean.tensor, variance: moving_variance.tensor)
+      let moving = Moments(mean: movingMean.tensor, variance: movingVariance.tensor)
       return x.normalized(with: moving, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
     case .training: momentum = self.momentum
     case .reestimation(let batch): momentum = Float(batch) / Float(batch + 1)
     }
     let moments = x.moments()
-    moving_mean.tensor.updateMoving(with: moments.mean, momentum: momentum)
-    moving_variance.tensor.updateMoving(with: moments.variance, momentum: momentum)
+    movingMean.tensor.updateMoving(with: moments.mean, momentum: momentum)
+    movingVariance.tensor.updateMoving(with: moments.variance, momentum: momentum)
     return x.normalized(with: moments, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
   }
 }

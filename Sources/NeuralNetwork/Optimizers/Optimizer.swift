@@ -62,7 +62,8 @@ public final class Optimizer: @unchecked Sendable {
         "sgd", [arena.weights, arena.gradients, state.first ?? arena.weights],
         [.float(momentum), .int(nesterov ? 1 : 0), .float(weightDecay)])
     case .adam(let beta1, let beta2, let epsilon):
-      launch("adam", [arena.weights, arena.gradients] + state, [.float(beta1), .float(beta2), .float(epsilon), .float(0)])
+      launch(
+        "adam", [arena.weights, arena.gradients] + state, [.float(beta1), .float(beta2), .float(epsilon), .float(0)])
     case .adamW(let beta1, let beta2, let epsilon, let weightDecay):
       launch(
         "adam", [arena.weights, arena.gradients] + state,

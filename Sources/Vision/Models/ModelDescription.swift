@@ -22,7 +22,8 @@ public struct ModelDescription: Sendable, Equatable, Codable {
 
   /// Builds the model. Throws `ModelError` for a name or size that makes none.
   public func build() throws -> ImageClassifier {
-    guard Self.models.contains(model), let backbone = DenseNet.Variant(rawValue: String(model.split(separator: "+").last ?? ""))
+    guard Self.models.contains(model),
+      let backbone = DenseNet.Variant(rawValue: String(model.split(separator: "+").last ?? ""))
     else { throw ModelError.unknownModel(model) }
     guard let interpolation = Interpolation(rawValue: interpolation) else {
       throw ModelError.unknownInterpolation(interpolation)
