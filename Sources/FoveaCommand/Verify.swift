@@ -36,7 +36,8 @@ struct Verify: ParsableCommand {
     for tensor in report.tensors {
       print(
         " \(scientific(tensor.relativeL2))   \(scientific(tensor.maximumAbsolute))  "
-          + "\(tensor.limit.map(scientific) ?? "-       ")  \(tensor.name)\(tensor.passed ? "" : "   BEYOND ITS LIMIT")")
+          + "\(tensor.limit.map(scientific) ?? "-       ")  \(tensor.name)\(tensor.passed ? "" : "   BEYOND ITS LIMIT")"
+      )
     }
     if let median = report.gradientMedian {
       print("gradients: median \(scientific(median)), limit \(scientific(report.gradientMedianLimit))")
