@@ -47,11 +47,13 @@ let package = Package(
     // The commands.
     .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
     .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
-    .executableTarget(name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
+    .executableTarget(
+      name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
 
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
     .testTarget(name: "VisionTests", dependencies: ["Vision"], resources: [.copy("Fixtures")]),
   ],
   cLanguageStandard: .c2x
