@@ -4,7 +4,9 @@ import TensorCore
 ///
 /// A parameter has no memory until a `ParameterArena` gives it some.
 public final class Parameter: @unchecked Sendable {
+  /// The extents of the array.
   public let shape: Shape
+  /// What the values start from.
   public let initializer: Initializer
   /// Whether gradients flow to it. Statistics never are; `freeze` clears it for weights.
   public internal(set) var isTrainable: Bool
@@ -13,6 +15,7 @@ public final class Parameter: @unchecked Sendable {
 
   private var memory: Tensor?
 
+  /// A parameter without memory yet.
   public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true) {
     self.shape = shape
     self.initializer = initializer

@@ -6,6 +6,7 @@ import TensorCore
 ///
 /// Gradients of these parameters are written to the gradient block by every backward pass: they hold until the next one.
 public final class ParameterArena: @unchecked Sendable {
+  /// The device that holds the parameters.
   public let device: Device
   /// In the order of the model's properties.
   public let parameters: [Parameter]
@@ -43,13 +44,15 @@ public final class ParameterArena: @unchecked Sendable {
     }
   }
 
+  /// The parameter with that path, or nil when there is none.
   public func parameter(named name: String) -> Parameter? {
     parameters.first { $0.name == name }
   }
 
   /// Overwrites one parameter's values, row-major.
   public func set(_ parameter: Parameter, to values: [Float]) {
-    precondition(values.count == parameter.shape.count, "set: \(values.count) values for \(parameter.name) \(parameter.shape)")
+    precondition(
+      values.count == parameter.shape.count, "set: \(values.count) values for \(parameter.name) \(parameter.shape)")
     values.withUnsafeBytes {
       parameter.tensor.storage.buffer.write($0, at: parameter.tensor.elementOffset * 4)
     }

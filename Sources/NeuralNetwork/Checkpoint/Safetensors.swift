@@ -33,7 +33,8 @@ public struct SafetensorsFile: Sendable {
       throw fail(.headerLength(length, fileBytes: file.size))
     }
     let text = try [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
-      try file.read(into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<Int(length)]), at: 8)
+      try file.read(
+        into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<Int(length)]), at: 8)
       count = Int(length)
     }
     let dataStart = 8 + Int(length)
@@ -118,13 +119,15 @@ public enum SafetensorsWriter {
     for index in order {
       let (name, shape) = tensors[index]
       guard names.insert(name).inserted else {
-        throw fail(name == "__metadata__" ? "no tensor may be named __metadata__" : "two tensors are named \(quoted(name))")
+        throw fail(
+          name == "__metadata__" ? "no tensor may be named __metadata__" : "two tensors are named \(quoted(name))")
       }
       guard shape.allSatisfy({ $0 >= 0 }) else { throw fail("tensor \(quoted(name)) has the negative shape \(shape)") }
       let count = shape.reduce(1, *)
       let sizes = shape.map(String.init).joined(separator: ",")
       // The order of the fields is that of the reference implementation, whose files equal ours byte for byte.
-      fields.append("\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(end + count * 4)]}")
+      fields.append(
+        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(end + count * 4)]}")
       counts.append(count)
       end += count * 4
     }

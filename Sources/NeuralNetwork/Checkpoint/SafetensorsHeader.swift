@@ -209,7 +209,9 @@ private struct HeaderParser {
       }
       guard position > start else { throw expected("an integer") }
       if position - start > 1, text[start] == UInt8(ascii: "0") { throw invalid("has a leading zero in its \(field)") }
-      if let next = current, ".eE".utf8.contains(next) { throw invalid("has a number that is no integer in its \(field)") }
+      if let next = current, ".eE".utf8.contains(next) {
+        throw invalid("has a number that is no integer in its \(field)")
+      }
       integers.append(value)
     } while skip(",")
     try parse("]")
@@ -277,7 +279,9 @@ private struct HeaderParser {
       let first = try parseHex()
       if let scalar = Unicode.Scalar(first) { return Character(scalar) }
       // A pair of UTF-16 surrogates stands for one scalar.
-      guard UTF16.isLeadSurrogate(UInt16(first)), current == UInt8(ascii: "\\") else { throw expected("a surrogate pair") }
+      guard UTF16.isLeadSurrogate(UInt16(first)), current == UInt8(ascii: "\\") else {
+        throw expected("a surrogate pair")
+      }
       position += 1
       guard current == UInt8(ascii: "u") else { throw expected("a surrogate pair") }
       position += 1

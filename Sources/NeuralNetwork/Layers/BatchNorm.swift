@@ -7,14 +7,24 @@ import TensorCore
 /// `moving = momentum · moving + (1 − momentum) · batch`; in inference the moving ones. Weights: `gamma`, `beta`,
 /// `moving_mean`, `moving_variance`, [channels] each.
 public struct BatchNorm: Module {
+  /// The level in parameter names.
   public let name: String?
+  /// Scale of each channel.
   public let gamma: Parameter
+  /// Shift of each channel.
   public let beta: Parameter
-  public let moving_mean: Parameter  // Keras's names, which files use
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  /// Mean of each channel in inference. Keras's name, which files use.
+  public let moving_mean: Parameter
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  /// Variance of each channel in inference. Keras's name, which files use.
   public let moving_variance: Parameter
+  /// Share of the old value that a moving statistic keeps at each step.
   public let momentum: Float
+  /// Added to the variance before its root is taken.
   public let epsilon: Float
 
+  /// A layer for `channels` channels, with Keras's defaults.
   public init(channels: Int, momentum: Float = 0.99, epsilon: Float = 1e-3, name: String? = nil) {
     self.name = name
     gamma = Parameter([channels], .ones)
