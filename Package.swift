@@ -59,6 +59,7 @@ let package = Package(
     .testTarget(
       name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
       resources: [.copy("Fixtures")]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
   ],
   cLanguageStandard: .c2x
 )

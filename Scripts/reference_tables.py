@@ -119,7 +119,8 @@ for name, values in tables.items():
             lines.append(line)
             line = "   "
         line += text
-    lines += [line, "  ],"]
+    # One value has no comma: the formatter allows none there.
+    lines += [line if values.size > 1 else line.rstrip(","), "  ],"]
 lines.append("]")
 with open("Tests/ReferenceOperationsTests/KerasTables.swift", "w") as file:
     file.write("\n".join(lines) + "\n")

@@ -7,16 +7,17 @@
 #include <string.h>
 
 #include <jpeglib.h>
+// Which codes there are depends on the version, so jpeglib.h comes first.
 #include <jerror.h>
 
 // A progressive file may repeat its scans without end, each costing a pass over the whole picture.
 #define MAXIMUM_SCANS 200
 
 typedef struct {
-  struct jpeg_error_mgr base;  // first, so that a jpeg_error_mgr pointer is also a pointer to this
+  struct jpeg_error_mgr base; // first, so that a jpeg_error_mgr pointer is also a pointer to this
   jmp_buf escape;
   char *message;
-  bool truncated;  // the file ended before its end marker
+  bool truncated; // the file ended before its end marker
 } Errors;
 
 static void format(j_common_ptr info, char *message) {
@@ -34,17 +35,18 @@ static void on_error(j_common_ptr info) {
 // libjpeg only warns when picture data are missing and paints the rest grey. Such a picture must not be trained on;
 // harmless oddities (bytes before a marker, an odd JFIF version) pass.
 static void on_message(j_common_ptr info, int level) {
-  if (level >= 0) return;
+  if (level >= 0)
+    return;
   Errors *errors = (Errors *)info->err;
   switch (info->err->msg_code) {
-    case JWRN_JPEG_EOF:
-      errors->truncated = true;
-      break;
-    case JWRN_HIT_MARKER:
-    case JWRN_HUFF_BAD_CODE:
-    case JWRN_ARITH_BAD_CODE:
-    case JWRN_MUST_RESYNC:
-      on_error(info);
+  case JWRN_JPEG_EOF:
+    errors->truncated = true;
+    break;
+  case JWRN_HIT_MARKER:
+  case JWRN_HUFF_BAD_CODE:
+  case JWRN_ARITH_BAD_CODE:
+  case JWRN_MUST_RESYNC:
+    on_error(info);
   }
 }
 
@@ -100,11 +102,12 @@ static void inks_to_rgb(const uint8_t *cmyk, uint32_t width, bool inverted, uint
   }
 }
 
-int fovea_jpeg_decode(const uint8_t *bytes, size_t count, uint32_t width, uint32_t height, uint8_t *rgb, char *message) {
+int fovea_jpeg_decode(const uint8_t *bytes, size_t count, uint32_t width, uint32_t height, uint8_t *rgb,
+                      char *message) {
   struct jpeg_decompress_struct info;
   struct jpeg_progress_mgr progress = {.progress_monitor = on_progress};
   Errors errors;
-  uint8_t *volatile inks = NULL;  // volatile: set after setjmp, read after longjmp
+  uint8_t *volatile inks = NULL; // volatile: set after setjmp, read after longjmp
   memset(&info, 0, sizeof info);
   info.err = install(&errors, message);
   if (setjmp(errors.escape)) {
@@ -150,8 +153,8 @@ int fovea_jpeg_decode(const uint8_t *bytes, size_t count, uint32_t width, uint32
   return FOVEA_IMAGE_OK;
 }
 
-int fovea_jpeg_encode(
-    const uint8_t *rgb, uint32_t width, uint32_t height, int quality, uint8_t **bytes, size_t *count, char *message) {
+int fovea_jpeg_encode(const uint8_t *rgb, uint32_t width, uint32_t height, int quality, uint8_t **bytes, size_t *count,
+                      char *message) {
   struct jpeg_compress_struct info;
   Errors errors;
   unsigned char *buffer = NULL;

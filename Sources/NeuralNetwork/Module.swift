@@ -8,6 +8,7 @@ public protocol Module {
 }
 
 extension Module {
+  /// The name of the property that holds the module.
   public var name: String? { nil }
 
   /// All parameters with their paths, in the order of the properties.

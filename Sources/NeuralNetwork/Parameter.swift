@@ -4,7 +4,9 @@ import TensorCore
 ///
 /// A parameter has no memory until a `ParameterArena` gives it some.
 public final class Parameter: @unchecked Sendable {
+  /// The extents of the array.
   public let shape: Shape
+  /// What the values start from.
   public let initializer: Initializer
   /// Whether gradients flow to it. Statistics never are; `freeze` clears it for weights.
   public internal(set) var isTrainable: Bool
@@ -16,6 +18,7 @@ public final class Parameter: @unchecked Sendable {
   /// The last level of the name; nil for the name of the property that holds the parameter.
   let label: String?
 
+  /// A parameter without memory yet.
   public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true, name: String? = nil) {
     label = name
     self.shape = shape

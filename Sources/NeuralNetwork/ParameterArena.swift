@@ -6,6 +6,7 @@ import TensorCore
 ///
 /// Gradients of these parameters are written to the gradient block by every backward pass: they hold until the next one.
 public final class ParameterArena: @unchecked Sendable {
+  /// The device that holds the parameters.
   public let device: Device
   /// In the order of the model's properties.
   public let parameters: [Parameter]
@@ -43,6 +44,7 @@ public final class ParameterArena: @unchecked Sendable {
     }
   }
 
+  /// The parameter with that path, or nil when there is none.
   public func parameter(named name: String) -> Parameter? {
     parameters.first { $0.name == name }
   }

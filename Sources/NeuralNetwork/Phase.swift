@@ -7,6 +7,7 @@ public enum Phase: Sendable, Equatable {
   /// Batch statistics are used, and the moving ones become the plain mean over the batches since the one with index 0.
   case reestimation(batch: Int)
 
+  /// What models on this task run for.
   @TaskLocal public static var current: Phase = .inference
 }
 

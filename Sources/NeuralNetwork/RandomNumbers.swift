@@ -3,6 +3,7 @@
 public struct RandomNumbers: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
+  /// A generator that starts from `seed`.
   public init(seed: UInt64) {
     state = seed
   }
@@ -15,6 +16,7 @@ public struct RandomNumbers: RandomNumberGenerator, Sendable {
     state = mixer.next() ^ hash
   }
 
+  /// The next 64 random bits.
   public mutating func next() -> UInt64 {
     state &+= 0x9e37_79b9_7f4a_7c15
     var z = state

@@ -1,86 +1,149 @@
 import Foundation
 
-/// One line that shows how far something long has come, like Keras's: redrawn in place on a terminal; elsewhere a line of
-/// its own every ten seconds and at the end.
+/// Progress of an epoch in one line:
+///
+///     Epoch 1/5
+///      37/146 ━━━━━╸────────────── 5:05 left 2.8 s/step - accuracy: 0.5800 - loss: 0.6800 - 22.9 images/s
+///
+/// On a terminal the line is redrawn in place. Elsewhere, in a log file for example, a plain line is added every ten
+/// seconds and at the end.
 public final class ProgressLine {
-  private let title: String
+  private static let barWidth = 20
   private let total: Int
-  private let isTerminal: Bool
   private let sink: (String) -> Void
-  private let now: () -> TimeInterval
-  private let start: TimeInterval
-  private var lastShown = -TimeInterval.infinity
+  private let isTerminal: Bool
+  private let columns: () -> Int
+  private let now: () -> Double
+  private let start: Double
   private var step = 0
+  private var firstStep: (number: Int, time: Double)?
+  private var lastStepTime: Double
+  private var lastLineTime: Double
+  private var isFinished = false
+
+  /// Prints the title.
+  ///
+  /// - Parameters:
+  ///   - title: a line of its own above the progress, such as `Epoch 1/5`.
+  ///   - total: steps to come; 0 where that is not known.
+  ///   - sink: takes the text, line ends included; by default the standard output, which is flushed each time.
+  ///   - isTerminal: whether to redraw in place; by default whether the standard output is a terminal that can do it.
+  public convenience init(title: String, total: Int, sink: ((String) -> Void)? = nil, isTerminal: Bool? = nil) {
+    let clock = ContinuousClock()
+    let origin = clock.now
+    self.init(
+      title: title, total: total, sink: sink ?? Self.print, isTerminal: isTerminal ?? Self.standardOutputIsTerminal,
+      columns: Self.terminalColumns, now: { (clock.now - origin) / .seconds(1) })
+  }
 
   /// - Parameters:
-  ///   - total: steps until the end.
-  ///   - sink: where text goes; standard output when nil.
-  ///   - isTerminal: whether the sink redraws lines; asked of standard output when nil.
-  ///   - now: the clock in seconds.
-  public init(
-    title: String, total: Int, sink: ((String) -> Void)? = nil, isTerminal: Bool? = nil,
-    now: @escaping () -> TimeInterval = { ProcessInfo.processInfo.systemUptime }
+  ///   - columns: the width of the terminal, asked each time because it may change.
+  ///   - now: seconds since any moment.
+  init(
+    title: String, total: Int, sink: @escaping (String) -> Void, isTerminal: Bool, columns: @escaping () -> Int,
+    now: @escaping () -> Double
   ) {
-    self.title = title
-    self.total = total
-    self.isTerminal = isTerminal ?? (isatty(STDOUT_FILENO) == 1)
-    self.sink = sink ?? { FileHandle.standardOutput.write(Data($0.utf8)) }
+    self.total = max(total, 0)
+    self.sink = sink
+    self.isTerminal = isTerminal
+    self.columns = columns
     self.now = now
     start = now()
-    self.sink(title + "\n")
+    lastStepTime = start
+    // On a terminal the first step shows at once.
+    lastLineTime = isTerminal ? -.infinity : start
+    sink(title + "\n")
   }
 
-  /// Shows `step` of the total with fields such as ("loss", "0.6800"); a field without a name is its value alone.
+  /// Reports that `step` steps are done.
+  ///
+  /// - Parameter fields: shown as `name: value` in this order; a field with an empty name shows its value only.
   public func update(step: Int, fields: [(name: String, value: String)]) {
-    self.step = step
+    guard !isFinished else { return }
     let time = now()
-    guard time - lastShown >= (isTerminal ? 0.1 : 10) else { return }
-    lastShown = time
-    show(line(fields, finished: false), ended: !isTerminal)
+    self.step = step
+    lastStepTime = time
+    if firstStep == nil { firstStep = (step, time) }
+    // Redrawing more often than the eye can follow only costs time.
+    guard time - lastLineTime >= (isTerminal ? 0.05 : 10) || isTerminal && step == total else { return }
+    lastLineTime = time
+    show(line(timing: remaining, fields: fields))
   }
 
-  /// Shows the last state and ends the line.
+  /// Draws the last state with the time it took, and ends the line.
   public func finish(fields: [(name: String, value: String)]) {
-    show(line(fields, finished: true), ended: true)
+    guard !isFinished else { return }
+    isFinished = true
+    show(line(timing: Self.clockTime(now() - start), fields: fields))
+    if isTerminal { sink("\n") }
   }
 
-  private func show(_ line: String, ended: Bool) {
-    guard isTerminal else { return sink(line + "\n") }
-    // To the start of the line, text, clear the rest.
-    sink("\r" + String(line.prefix(terminalWidth())) + "\u{1B}[K" + (ended ? "\n" : ""))
+  private func show(_ line: String) {
+    // A line as wide as the terminal would already wrap on some.
+    sink(isTerminal ? "\r" + line.prefix(max(columns() - 1, 1)) + "\u{1B}[K" : line + "\n")
   }
 
-  private func line(_ fields: [(name: String, value: String)], finished: Bool) -> String {
-    let elapsed = now() - start
-    let perStep = step > 0 ? elapsed / Double(step) : 0
-    let time = finished ? Self.duration(elapsed) : Self.duration(perStep * Double(max(total - step, 0))) + " left"
-    let width = 20
-    let filled = total > 0 ? min(width * step / total, width) : width
-    let bar = String(repeating: "━", count: filled) + String(repeating: "╌", count: width - filled)
-    let count = "\(step)".leftPadded(to: "\(total)".count)
-    let texts = fields.map { $0.name.isEmpty ? $0.value : "\($0.name) \($0.value)" }
-    return (["\(count)/\(total) \(bar) \(time)", Self.stepTime(perStep)] + texts).joined(separator: " · ")
+  private func line(timing: String?, fields: [(name: String, value: String)]) -> String {
+    var head = [String]()
+    if total > 0 {
+      let digits = String(total).count
+      head.append(String(repeating: " ", count: max(digits - String(step).count, 0)) + "\(step)/\(total)")
+      head.append(bar)
+    } else {
+      head.append("\(step) steps")
+    }
+    if let timing { head.append(timing) }
+    if let secondsPerStep { head.append(Self.short(secondsPerStep) + "/step") }
+    let rest = fields.map { $0.name.isEmpty ? $0.value : "\($0.name): \($0.value)" }
+    return ([head.joined(separator: " ")] + rest).joined(separator: " - ")
   }
 
-  private static func duration(_ seconds: Double) -> String {
-    let whole = Int(seconds.rounded())
-    let (minutes, rest) = (whole / 60, whole % 60)
-    func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    return minutes >= 60 ? "\(minutes / 60):\(two(minutes % 60)):\(two(rest))" : "\(minutes):\(two(rest))"
+  private var bar: String {
+    let halves = min(max(step, 0), total) * Self.barWidth * 2 / total
+    let done = String(repeating: "━", count: halves / 2) + (halves % 2 == 1 ? "╸" : "")
+    return done + String(repeating: "─", count: Self.barWidth - (halves + 1) / 2)
   }
 
-  private static func stepTime(_ seconds: Double) -> String {
-    seconds >= 1 ? String(format: "%.2f s/step", seconds) : String(format: "%.0f ms/step", seconds * 1000)
+  /// The first step compiles kernels and fills caches; it does not count once there are others.
+  private var secondsPerStep: Double? {
+    guard let firstStep, step > 0 else { return nil }
+    return step > firstStep.number
+      ? (lastStepTime - firstStep.time) / Double(step - firstStep.number) : (lastStepTime - start) / Double(step)
   }
 
-  private func terminalWidth() -> Int {
+  private var remaining: String? {
+    guard total > 0, let secondsPerStep else { return nil }
+    return Self.clockTime(secondsPerStep * Double(max(total - step, 0))) + " left"
+  }
+
+  /// `2:01`, `1:02:03`.
+  static func clockTime(_ seconds: Double) -> String {
+    // Bounded, because an odd number, NaN included, must not end the run.
+    let seconds = seconds > 0 ? Int(min(seconds, 1e9).rounded()) : 0
+    return seconds < 3600
+      ? String(format: "%d:%02d", seconds / 60, seconds % 60)
+      : String(format: "%d:%02d:%02d", seconds / 3600, seconds / 60 % 60, seconds % 60)
+  }
+
+  /// `43 s`, `2.8 s`, `120 ms`, `0.4 ms`.
+  static func short(_ seconds: Double) -> String {
+    let (value, unit) = seconds < 0.9995 ? (seconds * 1000, "ms") : (seconds, "s")
+    return String(format: value < 9.95 ? "%.1f " : "%.0f ", value) + unit
+  }
+
+  private static func print(_ text: String) {
+    Swift.print(text, terminator: "")
+    // Every stream, because `stdout` is a global variable that Swift 6 does not let us touch.
+    fflush(nil)
+  }
+
+  private static var standardOutputIsTerminal: Bool {
+    isatty(STDOUT_FILENO) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+  }
+
+  private static func terminalColumns() -> Int {
     var size = winsize()
-    return ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 120
-  }
-}
-
-extension String {
-  fileprivate func leftPadded(to width: Int) -> String {
-    String(repeating: " ", count: max(width - count, 0)) + self
+    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
   }
 }

@@ -7,9 +7,12 @@ import TensorCore
 public struct TrainingBatch: Sendable {
   /// Bytes of [count, height, width, channels].
   public let pixels: [UInt8]
+  /// [count, height, width, channels].
   public let shape: Shape
+  /// The class of each photo, from 0.
   public let labels: [Int32]
 
+  /// A batch; traps when the counts do not fit together.
   public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
     precondition(
       pixels.count == shape.count && labels.count == shape[0],
@@ -19,19 +22,25 @@ public struct TrainingBatch: Sendable {
     self.labels = labels
   }
 
+  /// Number of photos.
   public var count: Int { labels.count }
 }
 
 /// Loss and accuracy over some images.
 public struct Scores: Sendable, Equatable {
+  /// Images scored.
   public var images = 0
+  /// Sum of the losses of the images.
   public var lossSum = 0.0
+  /// Number of images classified correctly.
   public var correct = 0.0
 
+  /// Scores of no images.
   public init() {}
 
   /// Mean over the images, not over the batches.
   public var loss: Double { images > 0 ? lossSum / Double(images) : .nan }
+  /// Share of the images that were classified correctly.
   public var accuracy: Double { images > 0 ? correct / Double(images) : .nan }
 
   mutating func add(loss: Float, correct: Float, count: Int) {
@@ -43,10 +52,15 @@ public struct Scores: Sendable, Equatable {
 
 /// Trains a classifier of images: enqueues steps, keeps at most two in flight and adds up what they report.
 public final class Trainer {
+  /// The device that trains.
   public let device: Device
+  /// The model's parameters.
   public let arena: ParameterArena
+  /// What updates them.
   public let optimizer: Optimizer
+  /// Number of classes.
   public let classes: Int
+  /// Label smoothing of the loss.
   public let labelSmoothing: Float
   private let forward: (Tensor) -> Tensor
 
@@ -170,6 +184,7 @@ public final class Trainer {
 public enum TrainingError: Error, Sendable, CustomStringConvertible {
   case lossIsNotFinite(step: Int, loss: Float)
 
+  /// What happened and what may help, in one line.
   public var description: String {
     switch self {
     case .lossIsNotFinite(let step, let loss):

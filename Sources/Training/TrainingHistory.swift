@@ -1,28 +1,36 @@
 import Foundation
 
-/// What one epoch came to.
-public struct EpochRecord: Codable, Sendable, Equatable {
-  /// From 1.
+/// What one epoch achieved, and how fast. A score that is not known, such as that of a validation set which is not
+/// there, is NaN here, `null` in JSON and an empty cell in CSV.
+public struct EpochRecord: Codable, Sendable {
+  /// The epoch's number, from 1.
   public var epoch: Int
+  /// Steps taken in the epoch.
   public var steps: Int
+  /// Mean training loss over the images.
   public var loss: Double
+  /// Share of the training images that were classified correctly.
   public var accuracy: Double
-  /// With the moving statistics.
+  /// Mean loss over the validation images, with the moving statistics.
   public var valLoss: Double
+  /// Share of the validation images that were classified correctly, with the moving statistics.
   public var valAccuracy: Double
-  /// With statistics estimated afresh on training batches.
+  /// As ``valLoss``, with statistics estimated afresh; nil where that was not done.
   public var valLossReestimated: Double?
+  /// As ``valAccuracy``, with statistics estimated afresh; nil where that was not done.
   public var valAccuracyReestimated: Double?
-  /// Of training alone.
+  /// Duration of the epoch.
   public var seconds: Double
+  /// Training images per second.
   public var imagesPerSecond: Double
-  /// Share of `seconds` in which the step waited for data, 0…1.
+  /// Share of the time spent waiting for the next batch, 0…1.
   public var dataWaitShare: Double
-  /// At the start of the epoch.
+  /// The learning rate of the epoch's last step.
   public var learningRate: Double
 
+  /// Creates a record.
   public init(
-    epoch: Int, steps: Int, loss: Double, accuracy: Double, valLoss: Double, valAccuracy: Double,
+    epoch: Int, steps: Int, loss: Double, accuracy: Double, valLoss: Double = .nan, valAccuracy: Double = .nan,
     valLossReestimated: Double? = nil, valAccuracyReestimated: Double? = nil, seconds: Double, imagesPerSecond: Double,
     dataWaitShare: Double, learningRate: Double
   ) {
@@ -40,6 +48,7 @@ public struct EpochRecord: Codable, Sendable, Equatable {
     self.learningRate = learningRate
   }
 
+  /// The columns, in the order of the CSV file.
   enum CodingKeys: String, CodingKey, CaseIterable {
     case epoch, steps, loss, accuracy
     case valLoss = "val_loss"
@@ -52,42 +61,98 @@ public struct EpochRecord: Codable, Sendable, Equatable {
     case learningRate = "learning_rate"
   }
 
-  /// The values in the order of the coding keys, as text.
-  fileprivate var fields: [String] {
-    let numbers: [Double?] = [
-      loss, accuracy, valLoss, valAccuracy, valLossReestimated, valAccuracyReestimated, seconds, imagesPerSecond,
-      dataWaitShare, learningRate,
-    ]
-    return ["\(epoch)", "\(steps)"] + numbers.map { $0.map { "\($0)" } ?? "" }
+  /// Reads a record; a score that is `null` or missing is NaN.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    func number(_ key: CodingKeys) throws -> Double { try values.decodeIfPresent(Double.self, forKey: key) ?? .nan }
+    self.init(
+      epoch: try values.decode(Int.self, forKey: .epoch), steps: try values.decode(Int.self, forKey: .steps),
+      loss: try number(.loss), accuracy: try number(.accuracy),
+      valLoss: try number(.valLoss), valAccuracy: try number(.valAccuracy),
+      valLossReestimated: try values.decodeIfPresent(Double.self, forKey: .valLossReestimated),
+      valAccuracyReestimated: try values.decodeIfPresent(Double.self, forKey: .valAccuracyReestimated),
+      seconds: try number(.seconds), imagesPerSecond: try number(.imagesPerSecond),
+      dataWaitShare: try number(.dataWaitShare), learningRate: try number(.learningRate))
+  }
+
+  /// Writes a record; a score that is not finite becomes `null`.
+  public func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: CodingKeys.self)
+    for key in CodingKeys.allCases {
+      switch key {
+      case .epoch: try values.encode(epoch, forKey: key)
+      case .steps: try values.encode(steps, forKey: key)
+      default:
+        // JSON has no NaN and no infinity.
+        if let number = number(key) {
+          try values.encode(number, forKey: key)
+        } else {
+          try values.encodeNil(forKey: key)
+        }
+      }
+    }
+  }
+
+  /// The cells of the CSV file. Swift prints a number with the fewest digits that read back as the same number.
+  var cells: [String] {
+    CodingKeys.allCases.map { key in
+      switch key {
+      case .epoch: String(epoch)
+      case .steps: String(steps)
+      default: number(key).map { "\($0)" } ?? ""
+      }
+    }
+  }
+
+  /// The value of a column of fractions where it is finite.
+  private func number(_ key: CodingKeys) -> Double? {
+    let value: Double? =
+      switch key {
+      case .epoch: Double(epoch)
+      case .steps: Double(steps)
+      case .loss: loss
+      case .accuracy: accuracy
+      case .valLoss: valLoss
+      case .valAccuracy: valAccuracy
+      case .valLossReestimated: valLossReestimated
+      case .valAccuracyReestimated: valAccuracyReestimated
+      case .seconds: seconds
+      case .imagesPerSecond: imagesPerSecond
+      case .dataWaitShare: dataWaitShare
+      case .learningRate: learningRate
+      }
+    return value.flatMap { $0.isFinite ? $0 : nil }
   }
 }
 
-/// The epochs of a run, kept as `history.json` and `history.csv`.
+/// The epochs of a run; `history.json` and `history.csv`.
 public struct TrainingHistory: Sendable {
+  /// The finished epochs, oldest first.
   public private(set) var epochs: [EpochRecord] = []
 
+  /// Creates an empty history.
   public init() {}
 
-  public mutating func append(_ record: EpochRecord) { epochs.append(record) }
-
-  /// One line an epoch under a header.
-  public var csv: String {
-    let header = EpochRecord.CodingKeys.allCases.map(\.rawValue).joined(separator: ",")
-    return ([header] + epochs.map { $0.fields.joined(separator: ",") }).joined(separator: "\n") + "\n"
+  /// Adds a finished epoch.
+  public mutating func append(_ record: EpochRecord) {
+    epochs.append(record)
   }
 
-  /// An array of objects, one an epoch; numbers that JSON cannot hold are texts.
-  public func json() throws -> String {
+  /// Writes `history.json`, an array with one object a line, and `history.csv` with the same columns.
+  public func write(to directory: RunDirectory) throws {
+    try directory.write(json(), to: "history.json")
+    try directory.write(csv, to: "history.csv")
+  }
+
+  func json() throws -> String {
     let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    return String(decoding: try encoder.encode(epochs), as: UTF8.self) + "\n"
+    encoder.outputFormatting = .sortedKeys
+    let lines = try epochs.map { "  " + String(decoding: try encoder.encode($0), as: UTF8.self) }
+    return lines.isEmpty ? "[]\n" : "[\n" + lines.joined(separator: ",\n") + "\n]\n"
   }
 
-  /// Writes both files, each whole or not at all.
-  public func write(to folder: RunDirectory) throws {
-    try folder.write(json(), to: "history.json")
-    try folder.write(csv, to: "history.csv")
+  var csv: String {
+    let header = EpochRecord.CodingKeys.allCases.map(\.rawValue)
+    return ([header] + epochs.map(\.cells)).map { $0.joined(separator: ",") + "\n" }.joined()
   }
 }

@@ -14,7 +14,7 @@
 
 typedef enum {
   FOVEA_IMAGE_OK = 0,
-  FOVEA_IMAGE_DAMAGED = 1,      // the data are not a whole, valid picture
+  FOVEA_IMAGE_DAMAGED = 1, // the data are not a whole, valid picture
   FOVEA_IMAGE_OUT_OF_MEMORY = 2,
 } FoveaStatus;
 
@@ -29,8 +29,9 @@ int fovea_webp_size(const uint8_t *bytes, size_t count, uint32_t *width, uint32_
 int fovea_webp_decode(const uint8_t *bytes, size_t count, uint32_t width, uint32_t height, uint8_t *rgb, char *message);
 
 /// Encoders put a malloc'ed buffer in `*bytes`, which the caller frees.
-int fovea_jpeg_encode(
-    const uint8_t *rgb, uint32_t width, uint32_t height, int quality, uint8_t **bytes, size_t *count, char *message);
-int fovea_png_encode(const uint8_t *rgb, uint32_t width, uint32_t height, uint8_t **bytes, size_t *count, char *message);
+int fovea_jpeg_encode(const uint8_t *rgb, uint32_t width, uint32_t height, int quality, uint8_t **bytes, size_t *count,
+                      char *message);
+int fovea_png_encode(const uint8_t *rgb, uint32_t width, uint32_t height, uint8_t **bytes, size_t *count,
+                     char *message);
 
 #endif

@@ -9,6 +9,7 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The system's own words, such as "Permission denied".
   public let reason: String
 
+  /// What failed and why, in one line.
   public var description: String { "cannot \(action) \(path): \(reason)" }
 
   package init(_ action: String, _ path: String, reason: String) {

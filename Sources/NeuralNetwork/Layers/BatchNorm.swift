@@ -7,14 +7,22 @@ import TensorCore
 /// `moving = momentum · moving + (1 − momentum) · batch`; in inference the moving ones. Weights: `gamma`, `beta`,
 /// `moving_mean`, `moving_variance`, [channels] each.
 public struct BatchNorm: Module {
+  /// The level in parameter names.
   public let name: String?
+  /// Scale of each channel.
   public let gamma: Parameter
+  /// Shift of each channel.
   public let beta: Parameter
+  /// Mean of each channel in inference.
   public let movingMean: Parameter
+  /// Variance of each channel in inference.
   public let movingVariance: Parameter
+  /// Share of the old value that a moving statistic keeps at each step.
   public let momentum: Float
+  /// Added to the variance before its root is taken.
   public let epsilon: Float
 
+  /// A layer for `channels` channels, with Keras's defaults.
   public init(channels: Int, momentum: Float = 0.99, epsilon: Float = 1e-3, name: String? = nil) {
     self.name = name
     gamma = Parameter([channels], .ones)

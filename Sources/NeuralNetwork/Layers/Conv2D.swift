@@ -3,12 +3,18 @@ import TensorCore
 
 /// Two-dimensional convolution layer. Weights: `kernel` [height, width, inputs, filters], `bias` [filters].
 public struct Conv2D: Module {
+  /// The level in parameter names.
   public let name: String?
+  /// The filters, [height, width, inputs, filters].
   public let kernel: Parameter
+  /// Added to each filter, [filters]; nil without one.
   public let bias: Parameter?
+  /// Rows and columns from one window to the next.
   public let strides: (Int, Int)
+  /// The zeros around an image.
   public let padding: Padding
 
+  /// A layer with square windows and one stride.
   public init(
     inputs: Int, filters: Int, kernelSize: Int, stride: Int = 1, padding: Padding = .same, useBias: Bool = true,
     initializer: Initializer = .glorotUniform, name: String? = nil
@@ -18,6 +24,7 @@ public struct Conv2D: Module {
       padding: padding, useBias: useBias, initializer: initializer, name: name)
   }
 
+  /// A layer with windows of any extents.
   public init(
     inputs: Int, filters: Int, kernelSize: (Int, Int), strides: (Int, Int), padding: Padding = .same,
     useBias: Bool = true, initializer: Initializer = .glorotUniform, name: String? = nil

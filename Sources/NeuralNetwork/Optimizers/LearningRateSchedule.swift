@@ -5,10 +5,12 @@ public struct LearningRateSchedule: Sendable {
   /// The rate of step 0, 1, …
   public let rate: @Sendable (Int) -> Float
 
+  /// Any function of the step as a schedule.
   public init(_ rate: @escaping @Sendable (Int) -> Float) {
     self.rate = rate
   }
 
+  /// The same rate at every step.
   public static func constant(_ rate: Float) -> LearningRateSchedule {
     LearningRateSchedule { _ in rate }
   }

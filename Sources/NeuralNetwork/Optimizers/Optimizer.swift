@@ -15,7 +15,9 @@ public enum OptimizerRule: Sendable, Equatable {
 
 /// Updates a model's weights from their gradients: one launch for all of them.
 public final class Optimizer: @unchecked Sendable {
+  /// How the weights are updated.
   public let rule: OptimizerRule
+  /// The learning rate of each step.
   public let schedule: LearningRateSchedule
   /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
   public let clipNorm: Float?
@@ -27,6 +29,7 @@ public final class Optimizer: @unchecked Sendable {
   private let arena: ParameterArena
   private let settings: Tensor
 
+  /// An optimizer of all trainable parameters of `arena`, with its state at zero.
   public init(_ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, arena: ParameterArena) {
     self.rule = rule
     self.schedule = schedule

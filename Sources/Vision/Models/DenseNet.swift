@@ -21,8 +21,11 @@ public struct DenseNet: Module {
     }
   }
 
+  /// The variant's name, as in Keras.
   public var name: String? { variant.rawValue }
+  /// The depth.
   public let variant: Variant
+  /// Number of logits.
   public let classes: Int
   /// Whether layers read one shared channel stack; otherwise the plain form that copies and concatenates, the reference
   /// it is tested against.
@@ -37,6 +40,7 @@ public struct DenseNet: Module {
 
   static let epsilon: Float = 1.001e-5
 
+  /// A network without memory yet; see `ParameterArena`.
   public init(
     _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true
   ) {
@@ -67,6 +71,7 @@ public struct DenseNet: Module {
     predictions = Dense(inputs: channels, units: classes, name: "predictions")
   }
 
+  /// Images [batch, height, width, 3] to logits [batch, classes].
   public func callAsFunction(_ images: Tensor) -> Tensor {
     var x = stemNorm(stem(images)).relu()
       .maxPool(

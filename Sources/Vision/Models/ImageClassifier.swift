@@ -4,10 +4,14 @@ import TensorCore
 
 /// A backbone behind a resizer: photos in, logits out. Values enter as 0…255 and are multiplied by 1/255.
 public struct ImageClassifier: Module {
+  /// Adds no level to parameter names.
   public let name: String? = ""
+  /// What brings photos to the size of the backbone.
   public let resizer: ImageResizer
+  /// What classifies the resized images.
   public let backbone: DenseNet
 
+  /// A classifier of the two parts.
   public init(resizer: ImageResizer, backbone: DenseNet) {
     self.resizer = resizer
     self.backbone = backbone
@@ -26,8 +30,10 @@ public enum ImageResizer: Module {
   /// A plain resize without weights: the baseline.
   case plain(height: Int, width: Int, Interpolation)
 
+  /// Adds no level to parameter names.
   public var name: String? { "" }
 
+  /// Size of the images that come out.
   public var targetSize: (height: Int, width: Int) {
     switch self {
     case .learnable(let resizer): resizer.options.targetSize

@@ -7,22 +7,32 @@ import TensorCore
 ///
 /// Images [batch, height, width, 3] with values 0…1 to [batch, targetHeight, targetWidth, 3].
 public struct LearnableResizer: Module {
+  /// The level in parameter names, as in Keras's example.
   public let name: String? = "learnable_resizer"
 
   /// What may be chosen; the defaults are the published ones.
   public struct Options: Sendable, Equatable {
+    /// Size of the images that come out.
     public var targetSize: (height: Int, width: Int) = (150, 150)
+    /// Filters of the convolutions.
     public var filters = 16
+    /// Residual blocks.
     public var blocks = 1
+    /// How the plain resizes inside interpolate.
     public var interpolation = Interpolation.bilinear
+    /// Whether the plain resizes widen their kernel when they shrink.
     public var antialias = false
     /// Slope of the leaky rectifiers.
     public var slope: Float = 0.2
+    /// Momentum of the moving statistics; see ``BatchNorm``.
     public var batchNormMomentum: Float = 0.99
+    /// Added to variances; see ``BatchNorm``.
     public var batchNormEpsilon: Float = 1e-3
 
+    /// The published choices.
     public init() {}
 
+    /// Whether two sets of choices build the same model.
     public static func == (a: Options, b: Options) -> Bool {
       a.targetSize == b.targetSize && a.filters == b.filters && a.blocks == b.blocks
         && a.interpolation == b.interpolation && a.antialias == b.antialias && a.slope == b.slope
@@ -30,6 +40,7 @@ public struct LearnableResizer: Module {
     }
   }
 
+  /// What was chosen.
   public let options: Options
   private let wide: Conv2D
   private let pointwise: Conv2D
@@ -39,6 +50,7 @@ public struct LearnableResizer: Module {
   private let lastNorm: BatchNorm
   private let output: Conv2D
 
+  /// A model without memory yet; see `ParameterArena`.
   public init(_ options: Options = Options()) {
     precondition(options.filters > 0 && options.blocks >= 0, "LearnableResizer: filters > 0 and blocks ≥ 0 needed")
     self.options = options
@@ -65,6 +77,7 @@ public struct LearnableResizer: Module {
     output = Conv2D(inputs: n, filters: 3, kernelSize: 7, name: numbers.next("conv2d"))
   }
 
+  /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
   public func callAsFunction(_ images: Tensor) -> Tensor {
     let naive = resized(images)
     var x = pointwise(wide(images).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)

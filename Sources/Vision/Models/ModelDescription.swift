@@ -5,16 +5,26 @@ import Operations
 public struct ModelDescription: Sendable, Equatable, Codable {
   /// `resizer+densenet121` or `densenet121` (the baseline: a plain resize in front), and the larger DenseNets alike.
   public var model = "resizer+densenet121"
+  /// Height that photos are squashed to.
   public var inputHeight = 300
+  /// Width that photos are squashed to.
   public var inputWidth = 300
+  /// Height that the backbone sees.
   public var targetHeight = 150
+  /// Width that the backbone sees.
   public var targetWidth = 150
+  /// Filters of the learnable resizer.
   public var filters = 16
+  /// Residual blocks of the learnable resizer.
   public var blocks = 1
+  /// How resizes inside the model interpolate; see ``Interpolation``.
   public var interpolation = "bilinear"
+  /// Number of classes.
   public var classes = 2
+  /// Momentum of the moving statistics; see ``BatchNorm``.
   public var batchNormMomentum: Float = 0.99
 
+  /// The published model.
   public init() {}
 
   /// The names that `model` may have.
@@ -46,6 +56,7 @@ public struct ModelDescription: Sendable, Equatable, Codable {
       resizer: front, backbone: DenseNet(backbone, classes: classes, batchNormMomentum: batchNormMomentum))
   }
 
+  /// Whether a learnable resizer comes first; otherwise a plain resize does.
   public var hasResizer: Bool { model.hasPrefix("resizer+") }
 }
 
@@ -55,6 +66,7 @@ public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
   case unknownInterpolation(String)
   case targetTooSmall(Int, Int)
 
+  /// Why it cannot be built and what would do, in one line.
   public var description: String {
     switch self {
     case .unknownModel(let name):

@@ -12,19 +12,31 @@ public struct ReferenceFile: Sendable {
     case resizer
   }
 
+  /// Where the file lies.
   public let path: String
+  /// The model that ran.
   public let model: Model
+  /// Size of the photos.
   public let inputSize: (height: Int, width: Int)
+  /// Size that the resizer makes of them.
   public let targetSize: (height: Int, width: Int)
+  /// Filters of the learnable resizer.
   public let filters: Int
+  /// Residual blocks of the learnable resizer.
   public let blocks: Int
+  /// How resizes inside the model interpolate.
   public let interpolation: Interpolation
+  /// Number of classes.
   public let classes: Int
+  /// Label smoothing of the loss.
   public let labelSmoothing: Float
+  /// Learning rate of the steps.
   public let learningRate: Float
+  /// Training steps that the file records.
   public let steps: Int
   private let file: SafetensorsFile
 
+  /// Opens the file and checks what it says about itself.
   public init(contentsOf path: String) throws {
     self.path = path
     file = try SafetensorsFile(contentsOf: path)
@@ -84,6 +96,7 @@ public struct ReferenceFile: Sendable {
     return entry.shape
   }
 
+  /// Whether the file has a tensor of that name.
   public func contains(_ name: String) -> Bool { file.entry(name) != nil }
 }
 
@@ -95,6 +108,7 @@ public enum ReferenceError: Error, Sendable, CustomStringConvertible {
   case wrongShape(path: String, name: String, found: [Int], expected: [Int])
   case unknownTensor(path: String, name: String)
 
+  /// What is wrong with which file, in one line.
   public var description: String {
     switch self {
     case .missingMetadata(let path, let key):

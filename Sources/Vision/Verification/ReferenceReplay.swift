@@ -24,18 +24,23 @@ public struct TensorComparison: Sendable, Encodable {
     case maximumAbsolute = "max_abs"
   }
 
+  /// Whether the error is within the limit; without a limit, whether it is a number.
   public var passed: Bool { limit.map { judged <= $0 } ?? !relativeL2.isNaN }
 }
 
 /// The outcome of replaying a reference file.
 public struct VerificationReport: Sendable, Encodable {
+  /// The device that replayed the file.
   public let device: String
+  /// All tensors of the file, in its order.
   public let tensors: [TensorComparison]
   /// The largest relative error among the tensors that have a limit.
   public let worst: Double
   /// Median relative error of the gradients, and the largest that passes.
   public let gradientMedian: Double?
+  /// The largest median that passes.
   public let gradientMedianLimit: Double
+  /// Whether every tensor and the median passed.
   public let passed: Bool
 
   enum CodingKeys: String, CodingKey { case device, tensors, worst, passed }
