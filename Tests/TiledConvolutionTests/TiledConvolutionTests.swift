@@ -5,8 +5,8 @@ import Testing
 
 @testable import Operations
 
-/// Tests on a device, one after another: one thread at a time builds work for a device, and POCL 3.1 crashes when two
-/// open it at once.
+/// Tests on a device, one after another: one thread at a time builds work for a device, and POCL 3.1 crashed when two
+/// threads opened it at once.
 @Suite(.serialized)
 struct DeviceTests {
   static let device = Result { try Device.open() }
