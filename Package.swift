@@ -53,8 +53,13 @@ let package = Package(
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
+    .testTarget(
+      name: "TiledConvolutionTests",
+      dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
-    .testTarget(name: "VisionTests", dependencies: ["Vision"], resources: [.copy("Fixtures")]),
+    .testTarget(
+      name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
+      resources: [.copy("Fixtures")]),
   ],
   cLanguageStandard: .c2x
 )

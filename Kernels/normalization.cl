@@ -147,7 +147,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   const int chunk = get_global_id(1);
   const long first = (long)chunk * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-#if AFFINE
+#if EAFFINE
   const vfloat centre = VLOAD(affine + affineOffset + c);
   const vfloat scale = VLOAD(affine + affineOffset + channels + c);
   const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
@@ -156,21 +156,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   for (int i = 0; i < count; i++) {
     const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat h = VLOAD(g + gOffset + (first + i) * gStride + c);
-    const vfloat activated = APPLY_PRE(v, preSlope);
-#if AFFINE
-    const vfloat centred = activated - centre;
-#if POST
-    h = ACTIVATE_GRADIENT(centred * scale + shift, postSlope, h);
-#endif
-    sumShift += h;
-    sumScale += h * centred;
-    h *= scale;
-#elif POST
-    h = ACTIVATE_GRADIENT(activated, postSlope, h);
-#endif
-#if PRE
-    h = ACTIVATE_GRADIENT(v, preSlope, h);
-#endif
+    EPILOGUE_GRADIENT(h, v, centre, scale, shift, preSlope, postSlope, sumShift, sumScale);
     if (wanted) {
       global float *target = dx + dxOffset + (first + i) * dxStride + c;
       if (accumulate)
@@ -178,7 +164,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
       VSTORE(h, target);
     }
   }
-#if AFFINE
+#if EAFFINE
   VSTORE(sumShift, sums + (long)chunk * 2 * channels + c);
   VSTORE(sumScale, sums + ((long)chunk * 2 + 1) * channels + c);
 #endif

@@ -34,16 +34,26 @@ struct BenchStep: ParsableCommand {
     for step in 0..<steps {
       let start = Date()
       var given = false
-      let scores = try trainer.train(next: { defer { given = true }; return given ? nil : batch }) { _, _ in }
+      let scores = try trainer.train(next: {
+        defer { given = true }; return given ? nil : batch
+      }) { _, _ in }
       let seconds = Date().timeIntervalSince(start)
-      print("step \(step) \(seconds) s loss \(scores.loss) peak \(formatBytes(device.pool.statistics.peak)) reserved \(formatBytes(device.pool.statistics.reserved)) launches \(device.counters.launches) programs \(device.counters.programsBuilt) build \(device.counters.buildSeconds)")
+      print(
+        "step \(step) \(seconds) s loss \(scores.loss) peak \(formatBytes(device.pool.statistics.peak)) reserved \(formatBytes(device.pool.statistics.reserved)) launches \(device.counters.launches) programs \(device.counters.programsBuilt) build \(device.counters.buildSeconds)"
+      )
       if profile {
         let entries = try device.takeProfile()
         if step == steps - 1 {
           var sums: [String: (Double, Double, Double, Int)] = [:]
-          for e in entries { let s = sums[e.label] ?? (0,0,0,0); sums[e.label] = (s.0 + e.seconds, s.1 + e.flops, s.2 + e.bytes, s.3 + 1) }
-          for (label, s) in sums.sorted(by: { $0.value.0 > $1.value.0 }).prefix(70) {
-            print(String(format: "%8.1f ms %7.1f GFLOP/s %6.1f GB/s ×%d ", s.0 * 1e3, s.1 / s.0 * 1e-9, s.2 / s.0 * 1e-9, s.3) + label)
+          for e in entries {
+            let s = sums[e.label] ?? (0, 0, 0, 0);
+            sums[e.label] = (s.0 + e.seconds, s.1 + e.flops, s.2 + e.bytes, s.3 + 1)
+          }
+          for (label, s) in sums.sorted(by: { $0.value.0 > $1.value.0 }).prefix(1000) {
+            print(
+              String(
+                format: "%8.1f ms %7.1f GFLOP/s %6.1f GB/s ×%d ", s.0 * 1e3, s.1 / s.0 * 1e-9, s.2 / s.0 * 1e-9, s.3)
+                + label)
           }
           print("total", entries.reduce(0) { $0 + $1.seconds })
         }

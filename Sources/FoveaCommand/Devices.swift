@@ -17,21 +17,21 @@ struct Devices: ParsableCommand {
     var platform: String
     var driver: String
     var opencl: String
-    var compute_units: Int
-    var memory_bytes: Int
-    var largest_allocation_bytes: Int
-    var local_memory_bytes: Int
+    var computeUnits: Int
+    var memoryBytes: Int
+    var largestAllocationBytes: Int
+    var local_memoryBytes: Int
   }
 
   func run() throws {
     let devices = try DeviceDescription.all()
     if json {
       let rows = devices.map {
-          Row(
-            selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
-            driver: $0.driverVersion, opencl: $0.openCLVersion, compute_units: $0.computeUnits,
-            memory_bytes: $0.globalMemory, largest_allocation_bytes: $0.maximumAllocation,
-            local_memory_bytes: $0.localMemory)
+        Row(
+          selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
+          driver: $0.driverVersion, opencl: $0.openCLVersion, computeUnits: $0.computeUnits,
+          memoryBytes: $0.globalMemory, largestAllocationBytes: $0.maximumAllocation,
+          local_memoryBytes: $0.localMemory)
       }
       return print(try jsonText(rows))
     }

@@ -22,19 +22,21 @@ struct Inspect: ParsableCommand {
     }
     var model: String
     var parameters: Int
-    var trainable_parameters: Int
+    var trainableParameters: Int
     var weights: [Weight]
   }
 
   func validate() throws {
-    guard (1...100_000).contains(classes) else { throw ValidationError("--classes must be 1 to 100000, not \(classes)") }
+    guard (1...100_000).contains(classes) else {
+      throw ValidationError("--classes must be 1 to 100000, not \(classes)")
+    }
   }
 
   func run() throws {
     let classifier = try model.description(classes: classes, batchNormMomentum: 0.99).build()
     let summary = Summary(
       model: model.model, parameters: classifier.parameterCount,
-      trainable_parameters: classifier.trainableParameterCount,
+      trainableParameters: classifier.trainableParameterCount,
       weights: classifier.namedParameters().map { name, parameter in
         .init(
           name: name, shape: parameter.shape.dimensions, parameters: parameter.shape.count,
@@ -47,7 +49,7 @@ struct Inspect: ParsableCommand {
         weight.name.padded(to: 52) + "\(Shape(weight.shape))".padded(to: 20) + "\(weight.parameters)"
           + (weight.trainable ? "" : "  (not trained)"))
     }
-    print("\(summary.model): \(summary.parameters) parameters, \(summary.trainable_parameters) trainable")
+    print("\(summary.model): \(summary.parameters) parameters, \(summary.trainableParameters) trainable")
   }
 }
 

@@ -13,12 +13,15 @@ struct Verify: ParsableCommand {
 
   @OptionGroup var device: DeviceOptions
 
+  @Option(help: "The convolution kernels: vector or tiled. Default: what suits the device.")
+  var kernels: ConvolutionAlgorithm?
+
   @Flag(help: "Print JSON.")
   var json = false
 
   func run() throws {
     let file = try ReferenceFile(contentsOf: reference)
-    let report = try replay(file, on: device.open())
+    let report = try ConvolutionAlgorithm.$forced.withValue(kernels) { try replay(file, on: device.open()) }
     if json {
       print(try jsonText(report))
     } else {
@@ -33,7 +36,8 @@ struct Verify: ParsableCommand {
     for tensor in report.tensors {
       print(
         " \(scientific(tensor.relativeL2))   \(scientific(tensor.maximumAbsolute))  "
-          + "\(tensor.limit.map(scientific) ?? "-       ")  \(tensor.name)\(tensor.passed ? "" : "   BEYOND ITS LIMIT")")
+          + "\(tensor.limit.map(scientific) ?? "-       ")  \(tensor.name)\(tensor.passed ? "" : "   BEYOND ITS LIMIT")"
+      )
     }
     if let median = report.gradientMedian {
       print("gradients: median \(scientific(median)), limit \(scientific(report.gradientMedianLimit))")
@@ -47,3 +51,5 @@ struct Verify: ParsableCommand {
 
 /// A number in scientific notation with three digits, such as 1.23e-06.
 private func scientific(_ value: Double) -> String { String(format: "%.2e", value) }
+
+extension ConvolutionAlgorithm: ExpressibleByArgument {}

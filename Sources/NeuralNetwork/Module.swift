@@ -39,7 +39,7 @@ private func visit(_ value: Any, label: String, path: String, into found: inout 
   }
   switch value {
   case let parameter as Parameter:
-    found.append((joined(label), parameter))
+    found.append((joined(parameter.label ?? label), parameter))
   case let module as any Module:
     collect(module, path: joined(module.name ?? label), into: &found)
   case let modules as [any Module]:

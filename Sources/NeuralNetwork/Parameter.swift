@@ -15,8 +15,14 @@ public final class Parameter: @unchecked Sendable {
 
   private var memory: Tensor?
 
+  /// The last level of the name; nil for the name of the property that holds the parameter.
+  let label: String?
+
   /// A parameter without memory yet.
-  public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true) {
+  ///
+  /// - Parameter name: the last level of its path; nil for the name of the property that holds it.
+  public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true, name: String? = nil) {
+    label = name
     self.shape = shape
     self.initializer = initializer
     self.isTrainable = isTrainable

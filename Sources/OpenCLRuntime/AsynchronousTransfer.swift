@@ -15,7 +15,8 @@ extension Buffer {
   }
 
   private func enqueueWrite(_ host: HostBytes) {
-    precondition(host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
+    precondition(
+      host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
     guard host.memory.count > 0 else { return }
     device.enqueue("clEnqueueWriteBuffer") { queue in
       var event: cl_event?

@@ -57,7 +57,8 @@ public final class Device: @unchecked Sendable {
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
     var properties: [cl_context_properties] = [
-      cl_context_properties(CL_CONTEXT_PLATFORM), cl_context_properties(bitPattern: UInt(bitPattern: Int(bitPattern: description.platformID))), 0,
+      cl_context_properties(CL_CONTEXT_PLATFORM),
+      cl_context_properties(bitPattern: UInt(bitPattern: Int(bitPattern: description.platformID))), 0,
     ]
     guard let context = clCreateContext(&properties, 1, &deviceID, nil, nil, &status) else {
       throw OpenCLError.callFailed(call: "clCreateContext", code: status, device: description.name)
@@ -184,13 +185,16 @@ public final class Device: @unchecked Sendable {
     state.withLock { if $0.failure == nil { $0.failure = error } }
   }
 
-  private func kernel(_ state: inout State, _ source: KernelSource, _ name: String, _ options: String) throws -> cl_kernel {
+  private func kernel(_ state: inout State, _ source: KernelSource, _ name: String, _ options: String) throws
+    -> cl_kernel
+  {
     let key = KernelKey(program: ProgramKey(source: source, options: options), name: name)
     if let kernel = state.kernels[key] { return kernel }
     let program = try self.program(&state, key.program)
     var status: cl_int = 0
     guard let kernel = clCreateKernel(program, name, &status) else {
-      throw OpenCLError.callFailed(call: "clCreateKernel(\(name)) in \(source.name)", code: status, device: description.name)
+      throw OpenCLError.callFailed(
+        call: "clCreateKernel(\(name)) in \(source.name)", code: status, device: description.name)
     }
     state.kernels[key] = kernel
     return kernel

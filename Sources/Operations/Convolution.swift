@@ -43,7 +43,8 @@ public struct ConvolutionGeometry: Sendable, Hashable {
     outputs = filter[3]
     (strideHeight, strideWidth) = strides
     let rows = WindowExtent(input: height, window: kernelHeight, stride: strideHeight, padding: padding, vertical: true)
-    let columns = WindowExtent(input: width, window: kernelWidth, stride: strideWidth, padding: padding, vertical: false)
+    let columns = WindowExtent(
+      input: width, window: kernelWidth, stride: strideWidth, padding: padding, vertical: false)
     precondition(
       rows.output > 0 && columns.output > 0,
       "conv2d: input \(input) is smaller than the \(kernelHeight)×\(kernelWidth) filter")
@@ -178,7 +179,7 @@ extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
     case .vector: VectorConvolution()
-    case .tiled: VectorConvolution()
+    case .tiled: TiledConvolution()
     }
   }
 }

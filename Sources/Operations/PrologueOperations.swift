@@ -63,7 +63,9 @@ extension DeferredTensor {
     if prologue.affine == nil {
       (launch, strides) = RowLaunch.elementwise([base, y])
     } else {
-      (launch, strides) = (RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride])
+      (launch, strides) = (
+        RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride]
+      )
     }
     device.launch(
       .normalization, "prologue_apply", options: launch.options + prologueOptions(), global: launch.global,
@@ -84,13 +86,15 @@ extension DeferredTensor {
     let daffine = affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
     let launch = RowLaunch(
-      rows: base.rows, channels: channels, device: device, chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))
+      rows: base.rows, channels: channels, device: device,
+      chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))
     let sums =
       affine == nil
       ? base : Tensor(uninitialized: [launch.chunks, 2, channels], on: device)
     let target = dx?.tensor ?? base
     device.launch(
-      .normalization, "prologue_gradient", options: launch.options + prologueOptions(), global: launch.global,
+      .normalization, "prologue_gradient", options: launch.options + prologueOptions() + prologueOptions(prefix: "E"),
+      global: launch.global,
       local: device.independent(2),
       base.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments + g.arguments
         + target.arguments + [

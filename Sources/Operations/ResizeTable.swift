@@ -72,10 +72,11 @@ public struct ResizeTable: Sendable, Equatable {
     var transposed: [[Double]] = []
     for j in 0..<inputSize {
       if high[j] < 0 { low[j] = 0 }
-      transposed.append((low[j]...max(high[j], low[j])).map { i in
-        let a = j - starts[i]
-        return weights[i].indices.contains(a) ? weights[i][a] : 0
-      })
+      transposed.append(
+        (low[j]...max(high[j], low[j])).map { i in
+          let a = j - starts[i]
+          return weights[i].indices.contains(a) ? weights[i][a] : 0
+        })
     }
     return ResizeTable(inputSize: outputSize, starts: low, weights: transposed)
   }

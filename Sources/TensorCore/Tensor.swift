@@ -49,6 +49,7 @@ public struct Tensor: Sendable {
   }
 
   /// Copies bytes, such as pixels, to the device.
+  @_disfavoredOverload
   public init(_ values: [UInt8], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device, dtype: .uint8)
@@ -56,6 +57,7 @@ public struct Tensor: Sendable {
   }
 
   /// Copies 32-bit integers, such as labels, to the device.
+  @_disfavoredOverload
   public init(_ values: [Int32], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device, dtype: .int32)
@@ -91,7 +93,8 @@ public struct Tensor: Sendable {
   /// The channels `range` of this tensor, without a copy.
   public func channels(_ range: Range<Int>) -> Tensor {
     precondition(
-      pixelStride == storage.channels, "Tensor.channels: the tensor has been reshaped from \(storage.channels) channels")
+      pixelStride == storage.channels, "Tensor.channels: the tensor has been reshaped from \(storage.channels) channels"
+    )
     return Tensor(
       storage: storage, shape: shape.withChannels(range.count),
       channels: channelOffset + range.lowerBound..<channelOffset + range.upperBound)

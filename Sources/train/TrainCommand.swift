@@ -49,7 +49,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Label smoothing of the cross-entropy.")
   var labelSmoothing: Float = 0.1
 
-  @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.9.")
+  @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.8.")
   var bnMomentum: Float?
 
   @Option(help: "Seed of weights, order and synthetic images.")

@@ -13,12 +13,10 @@ public struct BatchNorm: Module {
   public let gamma: Parameter
   /// Shift of each channel.
   public let beta: Parameter
-  // swift-format-ignore: AlwaysUseLowerCamelCase
-  /// Mean of each channel in inference. Keras's name, which files use.
-  public let moving_mean: Parameter
-  // swift-format-ignore: AlwaysUseLowerCamelCase
-  /// Variance of each channel in inference. Keras's name, which files use.
-  public let moving_variance: Parameter
+  /// Mean of each channel in inference.
+  public let movingMean: Parameter
+  /// Variance of each channel in inference.
+  public let movingVariance: Parameter
   /// Share of the old value that a moving statistic keeps at each step.
   public let momentum: Float
   /// Added to the variance before its root is taken.
@@ -29,8 +27,8 @@ public struct BatchNorm: Module {
     self.name = name
     gamma = Parameter([channels], .ones)
     beta = Parameter([channels], .zeros)
-    moving_mean = Parameter([channels], .zeros, isTrainable: false)
-    moving_variance = Parameter([channels], .ones, isTrainable: false)
+    movingMean = Parameter([channels], .zeros, isTrainable: false, name: "moving_mean")
+    movingVariance = Parameter([channels], .ones, isTrainable: false, name: "moving_variance")
     self.momentum = momentum
     self.epsilon = epsilon
   }
@@ -40,14 +38,14 @@ public struct BatchNorm: Module {
     let momentum: Float
     switch Phase.current {
     case .inference:
-      let moving = Moments(mean: moving_mean.tensor, variance: moving_variance.tensor)
+      let moving = Moments(mean: movingMean.tensor, variance: movingVariance.tensor)
       return x.normalized(with: moving, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
     case .training: momentum = self.momentum
     case .reestimation(let batch): momentum = Float(batch) / Float(batch + 1)
     }
     let moments = x.moments()
-    moving_mean.tensor.updateMoving(with: moments.mean, momentum: momentum)
-    moving_variance.tensor.updateMoving(with: moments.variance, momentum: momentum)
+    movingMean.tensor.updateMoving(with: moments.mean, momentum: momentum)
+    movingVariance.tensor.updateMoving(with: moments.variance, momentum: momentum)
     return x.normalized(with: moments, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
   }
 }

@@ -85,17 +85,6 @@ public final class BatchLoader: Sendable {
         workers: workers, prefetch: prefetch, onBadImage: onBadImage))
   }
 
-  /// Writes `path,reason` lines under a header; a header alone when nothing was skipped.
-  public func writeSkippedCSV(to path: String) throws {
-    let lines = ["path,reason"] + skipped.map { csvField($0.path) + "," + csvField($0.reason) }
-    try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-  }
-
-  private func csvField(_ text: String) -> String {
-    guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
-    return "\"" + text.replacingOccurrences(of: "\"", with: "\"\"") + "\""
-  }
-
   fileprivate func record(_ files: [SkippedFile], waited time: Duration) {
     waited.withLock { $0 += time }
     guard !files.isEmpty else { return }

@@ -55,3 +55,15 @@ public struct SkippedFile: Sendable, Equatable, Codable {
     self.reason = reason
   }
 }
+
+extension [SkippedFile] {
+  /// `path,reason` lines under a header; a header alone when there is none.
+  public var csv: String {
+    (["path,reason"] + map { field($0.path) + "," + field($0.reason) }).joined(separator: "\n") + "\n"
+  }
+
+  private func field(_ text: String) -> String {
+    guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
+    return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+  }
+}
