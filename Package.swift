@@ -56,10 +56,10 @@ let package = Package(
     .testTarget(
       name: "TiledConvolutionTests",
       dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
-    .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
     .testTarget(
       name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
       resources: [.copy("Fixtures")]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
   ],
   cLanguageStandard: .c2x
 )

@@ -20,7 +20,7 @@ struct Devices: ParsableCommand {
     var computeUnits: Int
     var memoryBytes: Int
     var largestAllocationBytes: Int
-    var local_memoryBytes: Int
+    var localMemoryBytes: Int
   }
 
   func run() throws {
@@ -31,7 +31,7 @@ struct Devices: ParsableCommand {
           selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
           driver: $0.driverVersion, opencl: $0.openCLVersion, computeUnits: $0.computeUnits,
           memoryBytes: $0.globalMemory, largestAllocationBytes: $0.maximumAllocation,
-          local_memoryBytes: $0.localMemory)
+          localMemoryBytes: $0.localMemory)
       }
       return print(try jsonText(rows))
     }

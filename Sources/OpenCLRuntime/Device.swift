@@ -122,7 +122,8 @@ public final class Device: @unchecked Sendable {
   /// - Parameters:
   ///   - options: compiler options such as `-D TILE=8`; each combination is a program of its own.
   ///   - global: work-items in up to three dimensions; with `local`, multiples of it.
-  ///   - local: work-items per work-group; nil lets the driver choose.
+  ///   - local: work-items per work-group; nil lets the driver choose, and allows any extent of `global`: the kernel must
+  ///     then not ask for its work-group or for the extents of the launch.
   ///   - cost: label, flops and bytes for profiles.
   public func launch(
     _ source: KernelSource, _ kernelName: String, options: String = "", global: [Int], local: [Int]? = nil,
@@ -135,14 +136,21 @@ public final class Device: @unchecked Sendable {
       do {
         let kernel = try self.kernel(&state, source, kernelName, options)
         try setArguments(arguments, of: kernel, kernelName)
-        var event: cl_event?
-        let status = withUnsafeMutablePointer(to: &event) { event in
-          clEnqueueNDRangeKernel(
-            queue, kernel, cl_uint(global.count), nil, global, local, 0, nil, isProfiling ? event : nil)
+        for (index, slice) in LaunchSlice.slices(global, local: local).enumerated() {
+          var event: cl_event?
+          let status = withUnsafeMutablePointer(to: &event) { event in
+            clEnqueueNDRangeKernel(
+              queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
+              isProfiling ? event : nil)
+          }
+          try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
+          if let event {
+            let cost = cost() ?? LaunchCost(kernelName)
+            // All of the work counts for the first slice.
+            state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
+          }
         }
-        try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
         state.counters.launches += 1
-        if let event { state.profile.events.append((event, cost() ?? LaunchCost(kernelName))) }
         state.launchesSinceFlush += 1
         if state.launchesSinceFlush >= 32 {
           clFlush(queue)

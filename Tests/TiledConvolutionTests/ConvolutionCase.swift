@@ -27,10 +27,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
   var wantsInput = true
 
   var description: String {
-    var parts = [
-      "\(batch)×\(height)×\(width)", "\(inputs)→\(outputs)", "\(kernel.0)×\(kernel.1)/\(strides.0),\(strides.1)",
-    ]
-    parts.append("pad \(pad.0),\(pad.1),\(pad.2),\(pad.3)")
+    var parts = ["\(batch)×\(height)×\(width) \(inputs)→\(outputs)"]
+    parts.append("\(kernel.0)×\(kernel.1)/\(strides.0),\(strides.1) pad \(pad.0),\(pad.1),\(pad.2),\(pad.3)")
     if pre != nil { parts.append("pre") }
     if affine { parts.append("affine") }
     if post != nil { parts.append("post") }
@@ -55,8 +53,14 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     .init(top: pad.0, bottom: pad.1, left: pad.2, right: pad.3)
   }
 
-  /// In double precision.
-  func reference() -> [String: ReferenceTensor] {
+  /// What must come out, in double precision, and the values that an error is measured against: those without signs
+  /// where signed terms may cancel, as in an affine's gradient, which sums over all pixels.
+  struct Expected {
+    var values: ReferenceTensor
+    var magnitudes: ReferenceTensor
+  }
+
+  func reference() -> [String: Expected] {
     let (c, s, t) = affine ? (centre, scale, shift) : (nil, nil, nil)
     let read = Reference.prologue(
       x, pre: pre.map(Double.init) ?? 1, centre: c, scale: s, shift: t, post: post.map(Double.init) ?? 1)
@@ -66,16 +70,19 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     if twice { dy = Reference.add(dy, .random(y.shape, seed: 8)) }
     let gradient = Reference.conv2dGradient(
       read, filter: filter, gradient: dy, strides: strideSize, padding: padding)
-    let through = Reference.prologueGradient(
-      x, pre: pre.map(Double.init) ?? 1, centre: c, scale: s, shift: t, post: post.map(Double.init) ?? 1,
-      gradient: gradient.x)
-    var results = ["y": y, "dw": gradient.filter]
-    if bias { results["db"] = gradient.bias }
-    if wantsInput { results["dx"] = through.x }
-    if affine {
-      results["daffine"] = ReferenceTensor(
-        [3, inputs], through.centre.values + through.scale.values + through.shift.values)
+    func through(_ gradient: ReferenceTensor) -> (dx: ReferenceTensor, affine: ReferenceTensor) {
+      let result = Reference.prologueGradient(
+        x, pre: pre.map(Double.init) ?? 1, centre: c, scale: s, shift: t, post: post.map(Double.init) ?? 1,
+        gradient: gradient)
+      return (result.x, ReferenceTensor([3, inputs], result.centre.values + result.scale.values + result.shift.values))
     }
+    let (dx, daffine) = through(gradient.x)
+    var results = ["y": y, "dw": gradient.filter].mapValues { Expected(values: $0, magnitudes: $0) }
+    if bias {
+      results["db"] = Expected(values: gradient.bias, magnitudes: Reference.channelSum(dy.map(abs)))
+    }
+    if wantsInput { results["dx"] = Expected(values: dx, magnitudes: dx) }
+    if affine { results["daffine"] = Expected(values: daffine, magnitudes: through(gradient.x.map(abs)).affine) }
     return results
   }
 
