@@ -19,6 +19,8 @@ public final class Parameter: @unchecked Sendable {
   let label: String?
 
   /// A parameter without memory yet.
+  ///
+  /// - Parameter name: the last level of its path; nil for the name of the property that holds it.
   public init(_ shape: Shape, _ initializer: Initializer, isTrainable: Bool = true, name: String? = nil) {
     label = name
     self.shape = shape

@@ -2,7 +2,7 @@ import Foundation
 
 /// What one epoch achieved, and how fast. A score that is not known, such as that of a validation set which is not
 /// there, is NaN here, `null` in JSON and an empty cell in CSV.
-public struct EpochRecord: Codable, Sendable {
+public struct EpochRecord: Codable, Sendable, Equatable {
   /// The epoch's number, from 1.
   public var epoch: Int
   /// Steps taken in the epoch.
@@ -19,13 +19,13 @@ public struct EpochRecord: Codable, Sendable {
   public var valLossReestimated: Double?
   /// As ``valAccuracy``, with statistics estimated afresh; nil where that was not done.
   public var valAccuracyReestimated: Double?
-  /// Duration of the epoch.
+  /// Duration of the epoch's training, without validation.
   public var seconds: Double
   /// Training images per second.
   public var imagesPerSecond: Double
   /// Share of the time spent waiting for the next batch, 0…1.
   public var dataWaitShare: Double
-  /// The learning rate of the epoch's last step.
+  /// The learning rate at the start of the epoch.
   public var learningRate: Double
 
   /// Creates a record.
