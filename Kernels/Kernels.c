@@ -25,6 +25,9 @@ static const char normalization[] = {
 static const char optimizer[] = {
 #embed "optimizer.cl"
 , 0};
+static const char peak[] = {
+#embed "peak.cl"
+, 0};
 static const char pooling[] = {
 #embed "pooling.cl"
 , 0};
@@ -53,6 +56,7 @@ static const struct {
     {"elementwise", elementwise},
     {"normalization", normalization},
     {"optimizer", optimizer},
+    {"peak", peak},
     {"pooling", pooling},
     {"reduction", reduction},
     {"resize", resize},

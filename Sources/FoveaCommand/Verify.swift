@@ -42,8 +42,8 @@ struct Verify: ParsableCommand {
     if let median = report.gradientMedian {
       print("gradients: median \(scientific(median)), limit \(scientific(report.gradientMedianLimit))")
     }
-    if let worst = report.tensors.filter({ $0.limit != nil }).max(by: { $0.relativeL2 < $1.relativeL2 }) {
-      print("worst: \(scientific(worst.relativeL2)) \(worst.name)")
+    if let worst = report.tensors.filter({ $0.limit != nil }).max(by: { $0.judged < $1.judged }) {
+      print("worst: \(scientific(worst.judged)) \(worst.name)")
     }
     print(report.passed ? "passed" : "FAILED")
   }

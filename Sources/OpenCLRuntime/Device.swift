@@ -22,6 +22,9 @@ public final class Device: @unchecked Sendable {
     public var launches = 0
     public var programsBuilt = 0
     public var buildSeconds = 0.0
+    /// Floating-point operations and bytes moved at the least, of launches while `countsCosts` was set.
+    public var flops = 0.0
+    public var bytes = 0.0
   }
 
   private struct State: @unchecked Sendable {
@@ -32,6 +35,7 @@ public final class Device: @unchecked Sendable {
     var counters = Counters()
     var launchesSinceFlush = 0
     var cache: [String: any Sendable] = [:]
+    var countsCosts = false
   }
 
   private struct ProgramKey: Hashable {
@@ -87,6 +91,12 @@ public final class Device: @unchecked Sendable {
 
   /// Launches and builds since the device was opened.
   public var counters: Counters { state.withLock { $0.counters } }
+
+  /// Whether `counters` adds up what launches cost, which takes a little host time for each.
+  public var countsCosts: Bool {
+    get { state.withLock { $0.countsCosts } }
+    set { state.withLock { $0.countsCosts = newValue } }
+  }
 
   /// Throws the first failure, if there was one.
   public func checkFailure() throws {
@@ -151,6 +161,10 @@ public final class Device: @unchecked Sendable {
           }
         }
         state.counters.launches += 1
+        if state.countsCosts, let cost = cost() {
+          state.counters.flops += cost.flops
+          state.counters.bytes += cost.bytes
+        }
         state.launchesSinceFlush += 1
         if state.launchesSinceFlush >= 32 {
           clFlush(queue)

@@ -9,6 +9,7 @@ extension KernelSource {
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
   package static let optimizer = library("optimizer")
+  static let peak = library("peak")
   static let pooling = library("pooling")
   static let reduction = library("reduction")
   static let resize = library("resize")

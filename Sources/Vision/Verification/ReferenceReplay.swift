@@ -34,7 +34,7 @@ public struct VerificationReport: Sendable, Encodable {
   public let device: String
   /// All tensors of the file, in its order.
   public let tensors: [TensorComparison]
-  /// The largest relative error among the tensors that have a limit.
+  /// The largest relative error, as judged, among the tensors that have a limit.
   public let worst: Double
   /// Median relative error of the gradients, and the largest that passes.
   public let gradientMedian: Double?
@@ -245,7 +245,7 @@ private final class Replay {
     let medianPassed = middle.map { $0 <= limits.gradientMedian } ?? true
     return VerificationReport(
       device: device.description.summary, tensors: comparisons,
-      worst: comparisons.filter { $0.limit != nil }.map(\.relativeL2).max() ?? 0, gradientMedian: middle,
+      worst: comparisons.filter { $0.limit != nil }.map(\.judged).max() ?? 0, gradientMedian: middle,
       gradientMedianLimit: limits.gradientMedian, passed: medianPassed && comparisons.allSatisfy(\.passed))
   }
 }
