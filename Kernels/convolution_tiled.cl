@@ -532,25 +532,17 @@ kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset,
           }
 #else
           float lanes[4];
-          int4 inside;
+          int inside[4];
 #pragma unroll
           for (int j = 0; j < 4; j++) {
             const int r = row + tapRow[j];
             const int q = column + tapColumn[j];
-            const int within = r >= 0 && r < height && q >= 0 && q < width;
-            lanes[j] = within ? x[xOffset + ((image + r) * width + q) * xStride + c[j]] : 0.0f;
-            if (j == 0)
-              inside.x = -within;
-            else if (j == 1)
-              inside.y = -within;
-            else if (j == 2)
-              inside.z = -within;
-            else
-              inside.w = -within;
+            inside[j] = r >= 0 && r < height && q >= 0 && q < width ? -1 : 0;
+            lanes[j] = inside[j] ? x[xOffset + ((image + r) * width + q) * xStride + c[j]] : 0.0f;
           }
           v = (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
           v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-          v = select((float4)(0.0f), v, inside);
+          v = select((float4)(0.0f), v, (int4)(inside[0], inside[1], inside[2], inside[3]));
 #endif
         }
         nextA[s] = v;

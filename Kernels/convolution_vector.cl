@@ -99,6 +99,17 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 #pragma unroll
         for (int v = 0; v < NV; v++)
           acc[p][v] = 0.0f;
+      // What the epilogue reads, while this tile computes.
+      const int pixels = min(TILE, outWidth - ow0 - t * TILE);
+#if EPILOGUE
+      for (int p = 0; p < pixels; p++)
+        for (int v = 0; v < NV; v++)
+          PREFETCH(ex + exOffset + (firstPixel + t * TILE + p) * exStride + n0 + v * 16);
+#endif
+      if (accumulate)
+        for (int p = 0; p < pixels; p++)
+          for (int v = 0; v < NV; v++)
+            PREFETCH(y + yOffset + (firstPixel + t * TILE + p) * yStride + n0 + v * 16);
       for (int kh = 0; kh < KH; kh++) {
         const float *a = window + (t * KH + kh) * WINDOW * LD;
         global const float *b = panel + (long)kh * run * NB;
@@ -116,7 +127,6 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
         }
       }
 
-      const int pixels = min(TILE, outWidth - ow0 - t * TILE);
 #pragma unroll
       for (int v = 0; v < NV; v++) {
         const int c = n0 + v * 16;
@@ -205,6 +215,13 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
               row * SH - padTop, column * SW - padLeft, blockChannels, channels, affine + affineOffset + firstChannel,
               preSlope, postSlope);
 
+    const int next = min(unit + splits, units - 1);
+    const int nextColumn = (next % columnGroups) * unitColumns;
+    const int nextRow = (next / columnGroups) % rowGroups * unitRows;
+    const int nextImage = next / columnGroups / rowGroups;
+    const int blocks = (run + KB - 1) / KB;
+    const int parts = (outChannels + NB - 1) / NB * KH * blocks;
+
     global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
     for (int n0 = 0; n0 < outChannels; n0 += NB) {
       const int lanes = outChannels - n0;
@@ -218,6 +235,13 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
         }
       for (int kh = 0; kh < KH; kh++)
         for (int k0 = 0; k0 < run; k0 += KB) {
+          // While this block computes: a share of the next unit.
+          const int part = (n0 / NB * KH + kh) * blocks + k0 / KB;
+          prefetch_window(x + xOffset + firstChannel + (long)nextImage * height * width * xStride, xStride, height,
+                          width, nextRow * SH - padTop, nextColumn * SW - padLeft, windowRows, windowColumns,
+                          blockChannels, part, parts);
+          prefetch_window(dy + dyOffset + (long)nextImage * outHeight * outWidth * dyStride, dyStride, outHeight,
+                          outWidth, nextRow, nextColumn, rows, columns, outChannels, part, parts);
           float16 acc[KB][NV];
 #pragma unroll
           for (int k = 0; k < KB; k++)

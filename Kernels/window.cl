@@ -94,3 +94,27 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
                allChannels, affine, preSlope, postSlope);
   }
 }
+
+// Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(p)
+#endif
+
+// Part `part` of `parts` of a window of `rows` by `columns` pixels, to be called between pieces of arithmetic.
+inline void prefetch_window(global const float *image, int xStride, int height, int width, int row, int column,
+                            int rows, int columns, int channels, int part, int parts) {
+  const int total = rows * columns;
+  const int end = total * (part + 1) / parts;
+  for (int i = total * part / parts; i < end; i++) {
+    const int ih = row + i / columns;
+    const int iw = column + i % columns;
+    if (ih >= 0 && ih < height && iw >= 0 && iw < width)
+      for (int c = 0; c < channels; c += 16)
+        PREFETCH(image + ((long)ih * width + iw) * xStride + c);
+  }
+}
