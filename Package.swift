@@ -52,6 +52,10 @@ let package = Package(
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
+    .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
+    .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
+    .testTarget(
+      name: "OperationsTests", dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(name: "VisionTests", dependencies: ["Vision"], resources: [.copy("Fixtures")]),
   ],
   cLanguageStandard: .c2x
