@@ -61,6 +61,10 @@ let package = Package(
       name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
       resources: [.copy("Fixtures")]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
+    .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
+    .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
+    .testTarget(
+      name: "OperationsTests", dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
   ],
   cLanguageStandard: .c2x
 )

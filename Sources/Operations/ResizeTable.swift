@@ -22,7 +22,8 @@ public struct ResizeTable: Sendable, Equatable {
     var weights: [[Double]] = []
     for i in 0..<outputSize {
       if interpolation == .nearest {
-        starts.append(min(Int((Double(i) + 0.5) * ratio), inputSize - 1))
+        // In integers, so that no rounding moves a position that lies on an edge.
+        starts.append((2 * i + 1) * inputSize / (2 * outputSize))
         weights.append([1])
         continue
       }
