@@ -1,4 +1,5 @@
 import COpenCL
+import Synchronization
 
 /// What kind of processor an OpenCL device is.
 public enum DeviceKind: String, Sendable {
@@ -38,8 +39,15 @@ public struct DeviceDescription: @unchecked Sendable {
     "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"
   }
 
+  private static let listing = Mutex(())
+
   /// All devices of all platforms, in the loader's order; empty when there is no platform.
   public static func all() throws -> [DeviceDescription] {
+    // One at a time: a call that comes while the loader or a driver starts for another one may find nothing.
+    try listing.withLock { _ in try list() }
+  }
+
+  private static func list() throws -> [DeviceDescription] {
     var platformCount: cl_uint = 0
     let status = clGetPlatformIDs(0, nil, &platformCount)
     if status == -1001 || platformCount == 0 { return [] }
