@@ -22,7 +22,8 @@ public struct ResizeTable: Sendable, Equatable {
     var weights: [[Double]] = []
     for i in 0..<outputSize {
       if interpolation == .nearest {
-        starts.append(min(Int((Double(i) + 0.5) * ratio), inputSize - 1))
+        // In integers: with a rounded ratio a position on the edge of two pixels may fall to the wrong one.
+        starts.append((2 * i + 1) * inputSize / (2 * outputSize))
         weights.append([1])
         continue
       }
