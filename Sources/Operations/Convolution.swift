@@ -121,6 +121,7 @@ extension TensorOperand {
     into target: Tensor? = nil
   ) -> Tensor {
     let x = deferred
+    let filter = filter.contiguous()
     let geometry = ConvolutionGeometry(input: x.shape, filter: filter.shape, strides: strides, padding: padding)
     precondition(
       bias == nil || bias?.shape == [geometry.outputs],
@@ -149,7 +150,8 @@ extension TensorOperand {
   ///   - bias: [outputs].
   /// - Returns: [batch, outputs] for x of [batch, inputs].
   public func dense(weights: Tensor, bias: Tensor? = nil) -> Tensor {
-    let x = materialized()
+    let x = materialized().whole()
+    let weights = weights.whole()
     precondition(
       x.shape.rank == 2 && weights.shape.rank == 2 && x.shape[1] == weights.shape[0],
       "dense: input \(x.shape) with weights \(weights.shape)")

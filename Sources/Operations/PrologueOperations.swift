@@ -30,7 +30,7 @@ extension TensorOperand {
     guard operand.prologue.affine == nil, operand.prologue.postSlope == nil else {
       return operand.materialized().affine(affine)
     }
-    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine))
+    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine.contiguous()))
   }
 
   /// The values with all pending steps computed; a tensor without any is returned as it is.
@@ -42,6 +42,14 @@ extension TensorOperand {
   public func copied(into target: Tensor? = nil) -> Tensor {
     deferred.written(to: target)
   }
+}
+
+extension Tensor {
+  /// The tensor itself, or a copy where its rows have gaps: for kernels that take no stride.
+  func contiguous() -> Tensor { isContiguous ? self : copied() }
+
+  /// The tensor itself, or a copy where it is a view of some channels: to be reshaped.
+  func whole() -> Tensor { coversStorage ? self : copied() }
 }
 
 extension DeferredTensor {
