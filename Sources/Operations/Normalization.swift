@@ -144,7 +144,10 @@ extension TensorOperand {
   /// Batch normalisation with the statistics of the batch, `γ (x − mean) / √(variance + ε) + β` per channel, pending
   /// until the next operation reads it (Ioffe & Szegedy 2015).
   public func batchNormalized(gamma: Tensor, beta: Tensor, epsilon: Float) -> DeferredTensor {
-    normalized(with: moments(), gamma: gamma, beta: beta, epsilon: epsilon)
+    // Steps that neither the moments nor the affine can read through are computed once for both.
+    let pending = deferred.prologue
+    let x = pending.affine == nil && pending.postSlope == nil ? deferred : materialized().deferred
+    return x.normalized(with: x.moments(), gamma: gamma, beta: beta, epsilon: epsilon)
   }
 
   /// The same with given statistics, as in inference.
