@@ -128,6 +128,7 @@ extension TensorOperand {
       "conv2d: bias \(bias.map { "\($0.shape)" } ?? "") for \(geometry.outputs) outputs")
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
+    y.willBeOverwritten()
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in

@@ -56,6 +56,7 @@ extension DeferredTensor {
   func written(to target: Tensor?) -> Tensor {
     let y = target ?? Tensor(uninitialized: shape, on: device)
     precondition(y.shape == shape, "copied: target \(y.shape) for \(shape)")
+    y.willBeOverwritten()
     apply(to: y, accumulate: false)
     Tape.record("copy", inputs: inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }

@@ -21,6 +21,7 @@ extension Tensor {
   /// Overwrites all values with `value`.
   public func fill(_ value: Float) {
     precondition(dtype == .float32, "fill: the tensor holds \(dtype)")
+    willBeOverwritten()
     if value == 0, isContiguous {
       storage.buffer.zero(at: elementOffset * 4, count: shape.count * 4)
       return
