@@ -122,12 +122,14 @@ extension TensorOperand {
     into target: Tensor? = nil
   ) -> Tensor {
     let x = deferred
+    let filter = filter.contiguous()
     let geometry = ConvolutionGeometry(input: x.shape, filter: filter.shape, strides: strides, padding: padding)
     precondition(
       bias == nil || bias?.shape == [geometry.outputs],
       "conv2d: bias \(bias.map { "\($0.shape)" } ?? "") for \(geometry.outputs) outputs")
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
+    y.willBeOverwritten()
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
@@ -150,7 +152,8 @@ extension TensorOperand {
   ///   - bias: [outputs].
   /// - Returns: [batch, outputs] for x of [batch, inputs].
   public func dense(weights: Tensor, bias: Tensor? = nil) -> Tensor {
-    let x = materialized()
+    let x = materialized().whole()
+    let weights = weights.whole()
     precondition(
       x.shape.rank == 2 && weights.shape.rank == 2 && x.shape[1] == weights.shape[0],
       "dense: input \(x.shape) with weights \(weights.shape)")

@@ -30,7 +30,7 @@ extension TensorOperand {
     guard operand.prologue.affine == nil, operand.prologue.postSlope == nil else {
       return operand.materialized().affine(affine)
     }
-    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine))
+    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine.contiguous()))
   }
 
   /// The values with all pending steps computed; a tensor without any is returned as it is.
@@ -44,10 +44,19 @@ extension TensorOperand {
   }
 }
 
+extension Tensor {
+  /// The tensor itself, or a copy where its rows have gaps: for kernels that take no stride.
+  func contiguous() -> Tensor { isContiguous ? self : copied() }
+
+  /// The tensor itself, or a copy where it is a view of some channels: to be reshaped.
+  func whole() -> Tensor { coversStorage ? self : copied() }
+}
+
 extension DeferredTensor {
   func written(to target: Tensor?) -> Tensor {
     let y = target ?? Tensor(uninitialized: shape, on: device)
     precondition(y.shape == shape, "copied: target \(y.shape) for \(shape)")
+    y.willBeOverwritten()
     apply(to: y, accumulate: false)
     Tape.record("copy", inputs: inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }

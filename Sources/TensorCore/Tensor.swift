@@ -95,9 +95,16 @@ public struct Tensor: Sendable {
     precondition(
       pixelStride == storage.channels, "Tensor.channels: the tensor has been reshaped from \(storage.channels) channels"
     )
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= channels, "Tensor.channels: \(range) of \(channels) channels")
     return Tensor(
       storage: storage, shape: shape.withChannels(range.count),
       channels: channelOffset + range.lowerBound..<channelOffset + range.upperBound)
+  }
+
+  /// Says that the values are about to be overwritten: statistics computed from them no longer hold.
+  public func willBeOverwritten() {
+    if storage.statistics?.computed.overlaps(channelRange) ?? false { storage.statistics = nil }
   }
 
   /// The same values under another shape, without a copy. The tensor must be contiguous.
