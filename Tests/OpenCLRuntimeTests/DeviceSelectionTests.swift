@@ -5,7 +5,8 @@ import Testing
 @Suite struct DeviceSelectionTests {
   private static let candidates = [
     DeviceSelection.Candidate(
-      platformIndex: 0, deviceIndex: 0, kind: .cpu, names: ["pthread-haswell", "GenuineIntel", "Portable Computing Language"]),
+      platformIndex: 0, deviceIndex: 0, kind: .cpu,
+      names: ["pthread-haswell", "GenuineIntel", "Portable Computing Language"]),
     DeviceSelection.Candidate(
       platformIndex: 1, deviceIndex: 0, kind: .gpu, names: ["Graphics One", "Acme", "Acme OpenCL"]),
     DeviceSelection.Candidate(

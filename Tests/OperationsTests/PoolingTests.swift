@@ -92,7 +92,8 @@ extension OperationsTests.PoolingTests {
       let dy = ReferenceTensor.random(y.shape, seed: 85)
       let inner = Reference.averagePoolGradient(
         inputShape: read.shape, gradient: dy, window: row.size, strides: row.steps)
-      try compare("average pool \(row.testDescription)", row, affine, y, dy, inner, terms: row.window.0 * row.window.1) {
+      try compare("average pool \(row.testDescription)", row, affine, y, dy, inner, terms: row.window.0 * row.window.1)
+      {
         $0.averagePool(window: row.window, strides: row.strides)
       }
     }
