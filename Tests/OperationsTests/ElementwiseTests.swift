@@ -5,7 +5,7 @@ import Testing
 
 extension OperationsTests {
   @Suite struct ElementwiseTests {
-    private static let shapes = [[1], [3, 7], [2, 3, 5, 16], [2, 3, 3, 65], [2, 512], [5, 4]]
+    private static let shapes = [[1], [3, 7], [2, 3, 5, 16], [2, 3, 3, 65], [2, 512], [5, 4], [16387, 1]]
 
     @Test func addingTwoPrologues() throws {
       for (p, q) in [

@@ -8,7 +8,7 @@ extension OperationsTests {
     /// Every structure, computed by itself; channels for each vector width, and more rows than a chunk of a reduction.
     @Test(arguments: PrologueStructure.allCases)
     func computed(structure: PrologueStructure) throws {
-      for shape in [[3, 1], [2, 3, 3, 7], [2, 5, 3, 16], [150, 4], [1, 12]] {
+      for shape in [[3, 1], [2, 3, 3, 7], [2, 5, 3, 16], [150, 4], [1, 12], [16387, 1]] {
         let x = ReferenceTensor.random(shape, seed: 21)
         let channels = x.channels
         let affine = structure.affineRows(channels: channels, seed: 22)

@@ -5,7 +5,9 @@ import Testing
 
 extension OperationsTests {
   @Suite struct ReductionTests {
-    private static let shapes = [[], [1], [7], [1, 65], [3, 31], [2, 3, 5, 16], [150, 2], [70, 3, 1], [2, 1024]]
+    private static let shapes = [
+      [], [1], [7], [1, 65], [3, 31], [2, 3, 5, 16], [150, 2], [70, 3, 1], [2, 1024], [16387, 1],
+    ]
 
     @Test func sumAndMean() throws {
       for shape in Self.shapes {
@@ -51,6 +53,18 @@ extension OperationsTests {
             value: ReferenceTensor(scalar: Reference.meanSquaredError(x, target: target)), terms: x.count,
             gradients: [(Reference.meanSquaredErrorGradient(x, target: target, gradient: -2), 1), nil])
         ) { $0[0].meanSquaredError(to: $0[1]) }
+      }
+    }
+
+    /// What an optimiser's clipping uses.
+    @Test func sumOfSquares() throws {
+      for shape in Self.shapes {
+        let x = ReferenceTensor.random(shape, seed: 67)
+        let y = Tensor([0.5], shape: [], on: device)
+        x.onDevice.addSum(.squares, factor: 0.25, to: y, accumulate: true)
+        expectClose(
+          try y.floats(), Reference.scale(Reference.sum(x.zip(x, *)), by: 0.25).map { $0 + 0.5 },
+          within: tolerance(terms: x.count), "sum of squares of \(shape)", sourceLocation: #_sourceLocation)
       }
     }
 
