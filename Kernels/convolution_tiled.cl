@@ -45,18 +45,6 @@
 #ifndef FILTER_GRADIENT
 #define FILTER_GRADIENT 0
 #endif
-#ifndef EPILOGUE
-#define EPILOGUE 0
-#endif
-#ifndef EPRE
-#define EPRE 0
-#endif
-#ifndef EAFFINE
-#define EAFFINE 0
-#endif
-#ifndef EPOST
-#define EPOST 0
-#endif
 
 #define TK 16
 #define COLUMNS (TN / (4 * RN))
@@ -416,25 +404,7 @@ kernel GROUP void conv_tiled(global const float *x, int xOffset, int xStride, in
         float4 value = acc[i][h] + start;
 #if EPILOGUE
         const float4 input = load_quad(ex + exOffset + pixel * exStride + n, count, VY);
-#if EPRE
-        const float4 activated = ACTIVATE(input, ePreSlope);
-#else
-        const float4 activated = input;
-#endif
-#if EAFFINE
-        const float4 centred = activated - centre;
-#if EPOST
-        value = ACTIVATE_GRADIENT(centred * scale + shift, ePostSlope, value);
-#endif
-        sumShift += value;
-        sumScale += value * centred;
-        value *= scale;
-#elif EPOST
-        value = ACTIVATE_GRADIENT(activated, ePostSlope, value);
-#endif
-#if EPRE
-        value = ACTIVATE_GRADIENT(input, ePreSlope, value);
-#endif
+        EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
         if (accumulate)
           value += load_quad(target, count, VY);

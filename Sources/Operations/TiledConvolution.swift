@@ -11,7 +11,7 @@ struct TiledConvolution: ConvolutionKernels {
     var across = 1
 
     var items: Int { rows / (4 * down) * (columns / (4 * across)) }
-    var options: String { "-D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across)" }
+    var options: String { "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across)" }
 
     func groups(_ rows: Int, _ columns: Int) -> Int {
       (rows + self.rows - 1) / self.rows * ((columns + self.columns - 1) / self.columns)
