@@ -32,7 +32,9 @@ let package = Package(
     .target(name: "NeuralNetwork", dependencies: ["Operations", "TensorCore", "OpenCLRuntime"]),
     .target(name: "Vision", dependencies: []),
     .target(name: "Training", dependencies: ["NeuralNetwork", log]),
-    .target(name: "Fovea", dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
+    .target(
+      name: "Fovea",
+      dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
     // The commands.
     .executableTarget(name: "train", dependencies: ["Fovea", argumentParser]),
@@ -41,6 +43,7 @@ let package = Package(
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
+    .testTarget(name: "NeuralNetworkTests", dependencies: ["NeuralNetwork"]),
     .testTarget(name: "VisionTests", dependencies: ["Vision"]),
   ],
   cLanguageStandard: .c2x
