@@ -23,6 +23,12 @@ let package = Package(
     .systemLibrary(
       name: "COpenCL", pkgConfig: "OpenCL",
       providers: [.apt(["ocl-icd-opencl-dev", "opencl-c-headers"])]),
+    // apt: libjpeg-dev libpng-dev libwebp-dev
+    .target(
+      name: "CImageCodecs",
+      linkerSettings: [
+        .linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("webp"), .linkedLibrary("webpdemux"),
+      ]),
     .target(name: "Kernels", path: "Kernels", sources: ["Kernels.c"]),
 
     // The framework.
@@ -30,21 +36,36 @@ let package = Package(
     .target(name: "TensorCore", dependencies: ["OpenCLRuntime"]),
     .target(name: "Operations", dependencies: ["TensorCore", "OpenCLRuntime", "Kernels"]),
     .target(name: "NeuralNetwork", dependencies: ["Operations", "TensorCore", "OpenCLRuntime"]),
-    .target(name: "Vision", dependencies: []),
+    .target(
+      name: "Vision",
+      dependencies: ["CImageCodecs", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .target(name: "Training", dependencies: ["NeuralNetwork", log]),
     .target(
       name: "Fovea",
       dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
     // The commands.
-    .executableTarget(name: "train", dependencies: ["Fovea", argumentParser]),
-    .executableTarget(name: "FoveaCommand", dependencies: ["Fovea", argumentParser]),
+    .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
+    .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
+    .executableTarget(
+      name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
 
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
+    .testTarget(name: "CustomOperationTests", dependencies: ["Fovea"]),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
+    .testTarget(
+      name: "TiledConvolutionTests",
+      dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
+    .testTarget(
+      name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
+      resources: [.copy("Fixtures")]),
     .testTarget(name: "NeuralNetworkTests", dependencies: ["NeuralNetwork"]),
-    .testTarget(name: "VisionTests", dependencies: ["Vision"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
+    .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
+    .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
+    .testTarget(
+      name: "OperationsTests", dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
   ],
   cLanguageStandard: .c2x
 )

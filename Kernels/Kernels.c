@@ -7,6 +7,12 @@
 static const char common[] = {
 #embed "common.cl"
 , 0};
+static const char convolution_narrow[] = {
+#embed "convolution_narrow.cl"
+, 0};
+static const char convolution_tiled[] = {
+#embed "convolution_tiled.cl"
+, 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
 , 0};
@@ -18,6 +24,9 @@ static const char normalization[] = {
 , 0};
 static const char optimizer[] = {
 #embed "optimizer.cl"
+, 0};
+static const char peak[] = {
+#embed "peak.cl"
 , 0};
 static const char pooling[] = {
 #embed "pooling.cl"
@@ -31,6 +40,9 @@ static const char resize[] = {
 static const char softmax[] = {
 #embed "softmax.cl"
 , 0};
+static const char window[] = {
+#embed "window.cl"
+, 0};
 // clang-format on
 
 static const struct {
@@ -38,14 +50,18 @@ static const struct {
   const char *text;
 } sources[] = {
     {"common", common},
+    {"convolution_narrow", convolution_narrow},
+    {"convolution_tiled", convolution_tiled},
     {"convolution_vector", convolution_vector},
     {"elementwise", elementwise},
     {"normalization", normalization},
     {"optimizer", optimizer},
+    {"peak", peak},
     {"pooling", pooling},
     {"reduction", reduction},
     {"resize", resize},
     {"softmax", softmax},
+    {"window", window},
 };
 
 const char *fovea_kernel_source(const char *name) {

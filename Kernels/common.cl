@@ -79,3 +79,50 @@ typedef int vint;
 
 // y = old + v or v.
 #define COMBINE(accumulate, old, v) ((accumulate) ? (old) + (v) : (v))
+
+// Epilogue of a kernel that computes the gradient g with respect to a prologue's value: g becomes the gradient with
+// respect to `input`, and what the affine's gradient is made of is added to the sums of h and of h (pre(input) -
+// centre), with h the gradient before the affine's output. EPRE, EAFFINE and EPOST bake the prologue's structure.
+#ifndef EPILOGUE
+#define EPILOGUE 0
+#endif
+#ifndef EPRE
+#define EPRE 0
+#endif
+#ifndef EAFFINE
+#define EAFFINE 0
+#endif
+#ifndef EPOST
+#define EPOST 0
+#endif
+
+#if EPRE
+#define EPILOGUE_PRE(input, slope) ACTIVATE(input, slope)
+#define EPILOGUE_PRE_GRADIENT(input, slope, g) ACTIVATE_GRADIENT(input, slope, g)
+#else
+#define EPILOGUE_PRE(input, slope) (input)
+#define EPILOGUE_PRE_GRADIENT(input, slope, g) (g)
+#endif
+#if EPOST
+#define EPILOGUE_POST_GRADIENT(value, slope, g) ACTIVATE_GRADIENT(value, slope, g)
+#else
+#define EPILOGUE_POST_GRADIENT(value, slope, g) (g)
+#endif
+
+#if EAFFINE
+#define EPILOGUE_GRADIENT(g, input, centre, scale, shift, preSlope, postSlope, sumShift, sumScale)                     \
+  {                                                                                                                    \
+    const vfloat centred = EPILOGUE_PRE(input, preSlope) - centre;                                                     \
+    g = EPILOGUE_POST_GRADIENT(centred * scale + shift, postSlope, g);                                                 \
+    sumShift += g;                                                                                                     \
+    sumScale += g * centred;                                                                                           \
+    g *= scale;                                                                                                        \
+    g = EPILOGUE_PRE_GRADIENT(input, preSlope, g);                                                                     \
+  }
+#else
+#define EPILOGUE_GRADIENT(g, input, centre, scale, shift, preSlope, postSlope, sumShift, sumScale)                     \
+  {                                                                                                                    \
+    g = EPILOGUE_POST_GRADIENT(EPILOGUE_PRE(input, preSlope), postSlope, g);                                           \
+    g = EPILOGUE_PRE_GRADIENT(input, preSlope, g);                                                                     \
+  }
+#endif

@@ -18,9 +18,6 @@
 #define SH 1
 #define SW 1
 #endif
-#ifndef LD
-#define LD 272
-#endif
 #ifndef TILE
 #define TILE 12
 #endif
@@ -30,19 +27,6 @@
 #ifndef TILES
 #define TILES 1
 #endif
-#ifndef EPILOGUE
-#define EPILOGUE 0
-#endif
-#ifndef EPRE
-#define EPRE 0
-#endif
-#ifndef EAFFINE
-#define EAFFINE 0
-#endif
-#ifndef EPOST
-#define EPOST 0
-#endif
-
 #define NB (16 * NV)
 #define WINDOW ((TILE - 1) * SW + KW)
 
@@ -66,79 +50,6 @@ kernel void pack_filter(global const float *w, int wOffset, int kh, int kw, int 
                      : w[wOffset + ((long)source * inputs + c) * outputs + n];
     target[j] = v;
   }
-}
-
-// One window pixel of `channels` values, through the prologue.
-inline void pack_pixel(float *target, global const float *source, int channels, global const float *affine,
-                       int affineStride, float preSlope, float postSlope) {
-  int c = 0;
-  for (; c + 16 <= channels; c += 16) {
-    float16 v = vload16(0, source + c);
-#if AFFINE
-    v = APPLY_PROLOGUE(v, vload16(0, affine + c), vload16(0, affine + affineStride + c),
-                       vload16(0, affine + 2 * affineStride + c), preSlope, postSlope);
-#else
-    v = APPLY_PROLOGUE(v, 0.0f, 1.0f, 0.0f, preSlope, postSlope);
-#endif
-    vstore16(v, 0, target + c);
-  }
-  for (; c < channels; c++) {
-    float v = source[c];
-#if AFFINE
-    v = APPLY_PROLOGUE(v, affine[c], affine[affineStride + c], affine[2 * affineStride + c], preSlope, postSlope);
-#else
-    v = APPLY_PROLOGUE(v, 0.0f, 1.0f, 0.0f, preSlope, postSlope);
-#endif
-    target[c] = v;
-  }
-}
-
-inline void zero_floats(float *target, int count) {
-  int i = 0;
-  for (; i + 16 <= count; i += 16)
-    vstore16((float16)(0.0f), 0, target + i);
-  for (; i < count; i++)
-    target[i] = 0.0f;
-}
-
-// `columns` window pixels of one input row from column `first` on, zero where they lie outside 0..<width.
-inline void pack_row(float *target, global const float *row, int stride, int first, int columns, int width,
-                     int channels, global const float *affine, float preSlope, float postSlope) {
-  const int low = clamp(-first, 0, columns);
-  const int high = clamp(width - first, low, columns);
-  if (low > 0)
-    zero_floats(target, low * LD);
-#if !AFFINE
-  if (stride == channels && LD == channels) {
-    pack_pixel(target + low * LD, row + (long)(first + low) * stride, (high - low) * channels, affine, channels,
-               preSlope, postSlope);
-  } else
-#endif
-    for (int i = low; i < high; i++)
-      pack_pixel(target + i * LD, row + (long)(first + i) * stride, channels, affine, channels, preSlope, postSlope);
-  if (high < columns)
-    zero_floats(target + high * LD, (columns - high) * LD);
-}
-
-// First `count` (at most 16) lanes of v.
-inline void store_lanes(float16 v, global float *target, int count) {
-  if (count >= 16) {
-    vstore16(v, 0, target);
-  } else {
-    float lanes[16];
-    vstore16(v, 0, lanes);
-    for (int i = 0; i < count; i++)
-      target[i] = lanes[i];
-  }
-}
-
-inline float16 load_lanes(global const float *source, int count) {
-  if (count >= 16)
-    return vload16(0, source);
-  float lanes[16];
-  for (int i = 0; i < 16; i++)
-    lanes[i] = i < count ? source[i] : 0.0f;
-  return vload16(0, lanes);
 }
 
 // y[n, oh, ow, :] (+)= bias + sum over taps of prologue(x) * filter.
@@ -170,7 +81,7 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
         zero_floats(target, WINDOW * LD);
       else
         pack_row(target, x + xOffset + ((long)n * height + ih) * width * xStride, xStride,
-                 (ow0 + t * TILE) * SW - padLeft, WINDOW, width, channels, affine, preSlope, postSlope);
+                 (ow0 + t * TILE) * SW - padLeft, WINDOW, width, channels, channels, affine, preSlope, postSlope);
     }
 
   const long firstPixel = ((long)n * outHeight + oh) * outWidth + ow0;
@@ -188,6 +99,17 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 #pragma unroll
         for (int v = 0; v < NV; v++)
           acc[p][v] = 0.0f;
+      // What the epilogue reads, while this tile computes.
+      const int pixels = min(TILE, outWidth - ow0 - t * TILE);
+#if EPILOGUE
+      for (int p = 0; p < pixels; p++)
+        for (int v = 0; v < NV; v++)
+          PREFETCH(ex + exOffset + (firstPixel + t * TILE + p) * exStride + n0 + v * 16);
+#endif
+      if (accumulate)
+        for (int p = 0; p < pixels; p++)
+          for (int v = 0; v < NV; v++)
+            PREFETCH(y + yOffset + (firstPixel + t * TILE + p) * yStride + n0 + v * 16);
       for (int kh = 0; kh < KH; kh++) {
         const float *a = window + (t * KH + kh) * WINDOW * LD;
         global const float *b = panel + (long)kh * run * NB;
@@ -205,7 +127,6 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
         }
       }
 
-      const int pixels = min(TILE, outWidth - ow0 - t * TILE);
 #pragma unroll
       for (int v = 0; v < NV; v++) {
         const int c = n0 + v * 16;
@@ -225,25 +146,7 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
               float16 value = acc[p][v] + start;
 #if EPILOGUE
               const float16 input = load_lanes(ex + exOffset + pixel * exStride + c, lanes);
-#if EPRE
-              const float16 activated = ACTIVATE(input, ePreSlope);
-#else
-              const float16 activated = input;
-#endif
-#if EAFFINE
-              const float16 centred = activated - centre;
-#if EPOST
-              value = ACTIVATE_GRADIENT(centred * scale + shift, ePostSlope, value);
-#endif
-              sumShift[v] += value;
-              sumScale[v] += value * centred;
-              value *= scale;
-#elif EPOST
-              value = ACTIVATE_GRADIENT(activated, ePostSlope, value);
-#endif
-#if EPRE
-              value = ACTIVATE_GRADIENT(input, ePreSlope, value);
-#endif
+              EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift[v], sumScale[v]);
 #endif
               if (accumulate)
                 value += load_lanes(target, lanes);
@@ -274,7 +177,12 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 // into its own partial gradient: blocks of KB consecutive floats of a run by NB output channels are held in registers
 // over all pixels of the unit. `sum_partials` adds the splits in order.
 //
-// Baked besides the above: KB and CAPACITY (floats of the window). For KW > 1, LD equals the channels.
+// The unit's dy is packed for each block of output channels, so that the inner loop reads it and the window from the
+// first-level cache whatever their strides in memory.
+//
+// Baked besides the above: KB, CHANNELS (of a work-item; for KW = 1 fewer than LD, whose rest keeps rows out of each
+// other's cache sets), CAPACITY (floats of the window) and PIXELS (most pixels of a unit). For KW > 1, LD equals
+// the channels.
 #ifdef KB
 
 kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
@@ -283,8 +191,8 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
                                       int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
                                       int unitRows, int unitColumns, int splits, global float *partials) {
   const int split = get_global_id(0);
-  const int firstChannel = get_global_id(1) * LD;
-  const int blockChannels = min(LD, channels - firstChannel);
+  const int firstChannel = get_global_id(1) * CHANNELS;
+  const int blockChannels = min(CHANNELS, channels - firstChannel);
   const int rowGroups = (outHeight + unitRows - 1) / unitRows;
   const int columnGroups = (outWidth + unitColumns - 1) / unitColumns;
   const int units = images * rowGroups * columnGroups;
@@ -293,6 +201,7 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
 
   // Reads of the last block of a run may go up to KB floats beyond it; their products are not stored.
   float window[CAPACITY + 16];
+  float panel[PIXELS * NB];
   const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
   for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
     const int column = (unit % columnGroups) * unitColumns;
@@ -302,49 +211,51 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
     const int columns = min(unitColumns, outWidth - column);
     const int windowRows = (rows - 1) * SH + KH;
     const int windowColumns = (columns - 1) * SW + KW;
-    for (int r = 0; r < windowRows; r++) {
-      const int ih = row * SH - padTop + r;
-      float *target = window + r * windowStride;
-      if (ih < 0 || ih >= height) {
-        zero_floats(target, windowColumns * LD);
-      } else {
-        const long start = ((long)n * height + ih) * width;
-        const int iw = column * SW - padLeft;
-        const int low = clamp(-iw, 0, windowColumns);
-        const int high = clamp(width - iw, low, windowColumns);
-        zero_floats(target, low * LD);
-        for (int i = low; i < high; i++)
-          pack_pixel(target + i * LD, x + xOffset + (start + iw + i) * xStride + firstChannel, blockChannels,
-                     affine + affineOffset + firstChannel, channels, preSlope, postSlope);
-        zero_floats(target + high * LD, (windowColumns - high) * LD);
-      }
-    }
+    pack_unit(window, windowStride, windowRows, windowColumns, x + xOffset + firstChannel, n, xStride, height, width,
+              row * SH - padTop, column * SW - padLeft, blockChannels, channels, affine + affineOffset + firstChannel,
+              preSlope, postSlope);
+
+    const int next = min(unit + splits, units - 1);
+    const int nextColumn = (next % columnGroups) * unitColumns;
+    const int nextRow = (next / columnGroups) % rowGroups * unitRows;
+    const int nextImage = next / columnGroups / rowGroups;
+    const int blocks = (run + KB - 1) / KB;
+    const int parts = (outChannels + NB - 1) / NB * KH * blocks;
 
     global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
-    for (int kh = 0; kh < KH; kh++)
-      for (int k0 = 0; k0 < run; k0 += KB)
-        for (int n0 = 0; n0 < outChannels; n0 += NB) {
+    for (int n0 = 0; n0 < outChannels; n0 += NB) {
+      const int lanes = outChannels - n0;
+      for (int r = 0; r < rows; r++)
+        for (int p = 0; p < columns; p++) {
+          global const float *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
+#pragma unroll
+          for (int v = 0; v < NV; v++)
+            vstore16(lanes > v * 16 ? load_lanes(d + v * 16, lanes - v * 16) : (float16)(0.0f), v,
+                     panel + (r * columns + p) * NB);
+        }
+      for (int kh = 0; kh < KH; kh++)
+        for (int k0 = 0; k0 < run; k0 += KB) {
+          // While this block computes: a share of the next unit.
+          const int part = (n0 / NB * KH + kh) * blocks + k0 / KB;
+          prefetch_window(x + xOffset + firstChannel + (long)nextImage * height * width * xStride, xStride, height,
+                          width, nextRow * SH - padTop, nextColumn * SW - padLeft, windowRows, windowColumns,
+                          blockChannels, part, parts);
+          prefetch_window(dy + dyOffset + (long)nextImage * outHeight * outWidth * dyStride, dyStride, outHeight,
+                          outWidth, nextRow, nextColumn, rows, columns, outChannels, part, parts);
           float16 acc[KB][NV];
 #pragma unroll
           for (int k = 0; k < KB; k++)
 #pragma unroll
             for (int v = 0; v < NV; v++)
               acc[k][v] = 0.0f;
-          const int fullLanes = n0 + NB <= outChannels;
           for (int r = 0; r < rows; r++) {
             const float *a = window + (r * SH + kh) * windowStride + k0;
-            global const float *d = dyUnit + (long)r * outWidth * dyStride + n0;
+            const float *d = panel + r * columns * NB;
             for (int p = 0; p < columns; p++) {
               float16 g[NV];
-              if (fullLanes) {
 #pragma unroll
-                for (int v = 0; v < NV; v++)
-                  g[v] = vload16(v, d + (long)p * dyStride);
-              } else {
-#pragma unroll
-                for (int v = 0; v < NV; v++)
-                  g[v] = load_lanes(d + (long)p * dyStride + v * 16, max(outChannels - n0 - v * 16, 0));
-              }
+              for (int v = 0; v < NV; v++)
+                g[v] = vload16(v, d + p * NB);
 #pragma unroll
               for (int k = 0; k < KB; k++)
 #pragma unroll
@@ -359,15 +270,15 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
               // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
               const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
 #pragma unroll
-              for (int v = 0; v < NV; v++) {
-                const int lanes = outChannels - n0 - v * 16;
-                if (lanes > 0) {
+              for (int v = 0; v < NV; v++)
+                if (lanes > v * 16) {
                   global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
-                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes), target, lanes);
+                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes - v * 16), target,
+                              lanes - v * 16);
                 }
-              }
             }
         }
+    }
   }
 }
 #endif

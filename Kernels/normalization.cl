@@ -88,7 +88,7 @@ kernel void fold(global const float *mean, int meanOffset, global const float *v
 }
 
 // From the gradient of the affine rows to those of mean, variance, gamma and beta.
-// flags: 1 mean/variance wanted, 2 gamma wanted, 4 beta wanted; the same shifted by 3: add to what is there.
+// flags: 1 mean, 2 variance, 4 gamma, 8 beta wanted; the same shifted by 4: add to what is there.
 kernel void fold_gradient(global const float *daffine, int daffineOffset, global const float *variance,
                           int varianceOffset, global const float *gamma, int gammaOffset, float epsilon, int channels,
                           global float *dmean, int dmeanOffset, global float *dvariance, int dvarianceOffset,
@@ -96,15 +96,16 @@ kernel void fold_gradient(global const float *daffine, int daffineOffset, global
   const int c = get_global_id(0);
   const float inverse = 1.0f / sqrt(variance[varianceOffset + c] + epsilon);
   const float dscale = daffine[daffineOffset + channels + c];
-  if (flags & 1) {
+  if (flags & 1)
+    dmean[dmeanOffset + c] = COMBINE(flags & 16, dmean[dmeanOffset + c], daffine[daffineOffset + c]);
+  if (flags & 2) {
     const float dv = dscale * gamma[gammaOffset + c] * -0.5f * inverse * inverse * inverse;
-    dmean[dmeanOffset + c] = COMBINE(flags & 8, dmean[dmeanOffset + c], daffine[daffineOffset + c]);
-    dvariance[dvarianceOffset + c] = COMBINE(flags & 8, dvariance[dvarianceOffset + c], dv);
+    dvariance[dvarianceOffset + c] = COMBINE(flags & 32, dvariance[dvarianceOffset + c], dv);
   }
-  if (flags & 2)
-    dgamma[dgammaOffset + c] = COMBINE(flags & 16, dgamma[dgammaOffset + c], dscale * inverse);
   if (flags & 4)
-    dbeta[dbetaOffset + c] = COMBINE(flags & 32, dbeta[dbetaOffset + c], daffine[daffineOffset + 2 * channels + c]);
+    dgamma[dgammaOffset + c] = COMBINE(flags & 64, dgamma[dgammaOffset + c], dscale * inverse);
+  if (flags & 8)
+    dbeta[dbetaOffset + c] = COMBINE(flags & 128, dbeta[dbetaOffset + c], daffine[daffineOffset + 2 * channels + c]);
 }
 
 // moving = momentum * moving + (1 - momentum) * batch.
@@ -147,7 +148,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   const int chunk = get_global_id(1);
   const long first = (long)chunk * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-#if AFFINE
+#if EAFFINE
   const vfloat centre = VLOAD(affine + affineOffset + c);
   const vfloat scale = VLOAD(affine + affineOffset + channels + c);
   const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
@@ -156,21 +157,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   for (int i = 0; i < count; i++) {
     const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat h = VLOAD(g + gOffset + (first + i) * gStride + c);
-    const vfloat activated = APPLY_PRE(v, preSlope);
-#if AFFINE
-    const vfloat centred = activated - centre;
-#if POST
-    h = ACTIVATE_GRADIENT(centred * scale + shift, postSlope, h);
-#endif
-    sumShift += h;
-    sumScale += h * centred;
-    h *= scale;
-#elif POST
-    h = ACTIVATE_GRADIENT(activated, postSlope, h);
-#endif
-#if PRE
-    h = ACTIVATE_GRADIENT(v, preSlope, h);
-#endif
+    EPILOGUE_GRADIENT(h, v, centre, scale, shift, preSlope, postSlope, sumShift, sumScale);
     if (wanted) {
       global float *target = dx + dxOffset + (first + i) * dxStride + c;
       if (accumulate)
@@ -178,7 +165,7 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
       VSTORE(h, target);
     }
   }
-#if AFFINE
+#if EAFFINE
   VSTORE(sumShift, sums + (long)chunk * 2 * channels + c);
   VSTORE(sumScale, sums + ((long)chunk * 2 + 1) * channels + c);
 #endif

@@ -43,3 +43,12 @@ kernel void clip_factor(global const float *squares, float limit, global float *
   const float norm = sqrt(squares[0]);
   settings[1] = norm > limit ? limit / norm : 1.0f;
 }
+
+// The factors of this step; a launch, because a write from the host would wait for the queue. One work-item.
+kernel void set_factors(global float *settings, float rate, float gradientFactor, float correction1,
+                        float correction2) {
+  settings[0] = rate;
+  settings[1] = gradientFactor;
+  settings[2] = correction1;
+  settings[3] = correction2;
+}

@@ -2,6 +2,9 @@
 // prologue(x)[rowStart[i] + a, columnStart[j] + b], with the tables of the host; the gradient uses the transposed
 // tables. No atomics, any ratio, any method.
 //
+// With EPILOGUE the result is a gradient with respect to a prologue's value: it goes on through the prologue of `ex`
+// (EPRE, EAFFINE, EPOST) and leaves the affine's sums, [work-items of dimensions 1 and 2][2][channels].
+//
 // Tables: starts[i], counts[i], weights[i * taps + a]. Work-items: (channel vectors, groups of `group` output columns,
 // images * output rows).
 kernel WIDE void resize(global const float *x, int xOffset, int xStride, int height, int width, int channels,
@@ -9,7 +12,13 @@ kernel WIDE void resize(global const float *x, int xOffset, int xStride, int hei
                         global const int *rowTable, global const float *rowWeights, int rowTaps,
                         global const int *columnTable, global const float *columnWeights, int columnTaps,
                         global float *y, int yOffset, int yStride, int outHeight, int outWidth, int accumulate,
-                        int group) {
+                        int group
+#if EPILOGUE
+                        ,
+                        global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                        int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#endif
+) {
   const int c = get_global_id(0) * VEC;
   const int i = get_global_id(2) % outHeight;
   const int n = get_global_id(2) / outHeight;
@@ -17,6 +26,12 @@ kernel WIDE void resize(global const float *x, int xOffset, int xStride, int hei
   const vfloat centre = VLOAD(affine + affineOffset + c);
   const vfloat scale = VLOAD(affine + affineOffset + channels + c);
   const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+#endif
+#if EPILOGUE && EAFFINE
+  const vfloat ecentre = VLOAD(eaffine + eaffineOffset + c);
+  const vfloat escale = VLOAD(eaffine + eaffineOffset + channels + c);
+  const vfloat eshift = VLOAD(eaffine + eaffineOffset + 2 * channels + c);
+  vfloat sumShift = 0.0f, sumScale = 0.0f;
 #endif
   const int row = rowTable[2 * i], rows = rowTable[2 * i + 1];
   const int first = get_global_id(1) * group;
@@ -33,9 +48,19 @@ kernel WIDE void resize(global const float *x, int xOffset, int xStride, int hei
       }
       sum += line * rowWeights[i * rowTaps + a];
     }
-    global float *target = y + yOffset + (((long)n * outHeight + i) * outWidth + j) * yStride + c;
+    const long pixel = ((long)n * outHeight + i) * outWidth + j;
+#if EPILOGUE
+    const vfloat input = VLOAD(ex + exOffset + pixel * exStride + c);
+    EPILOGUE_GRADIENT(sum, input, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
+#endif
+    global float *target = y + yOffset + pixel * yStride + c;
     if (accumulate)
       sum += VLOAD(target);
     VSTORE(sum, target);
   }
+#if EPILOGUE && EAFFINE
+  const long item = (long)get_global_id(2) * get_global_size(1) + get_global_id(1);
+  VSTORE(sumShift, sums + item * 2 * channels + c);
+  VSTORE(sumScale, sums + (item * 2 + 1) * channels + c);
+#endif
 }

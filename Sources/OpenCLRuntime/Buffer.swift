@@ -9,23 +9,25 @@ public final class Buffer: @unchecked Sendable {
   /// Bytes asked for; the memory behind it may be a little larger.
   public let byteCount: Int
   /// Nil when the allocation failed: the device then carries the error, which the next read throws.
-  let memory: cl_mem?
-  let capacity: Int
+  private let allocation: BufferPool.Allocation?
 
-  init(device: Device, byteCount: Int, memory: cl_mem?, capacity: Int) {
+  var memory: cl_mem? { allocation?.memory }
+
+  init(device: Device, byteCount: Int, allocation: BufferPool.Allocation?) {
     self.device = device
     self.byteCount = byteCount
-    self.memory = memory
-    self.capacity = capacity
+    self.allocation = allocation
   }
 
   deinit {
-    if let memory { device.pool.release(memory, capacity: capacity) }
+    if let allocation { device.pool.release(allocation) }
   }
 
   /// Copies host memory into the buffer from byte `offset`; returns once the source may be changed.
   public func write(_ source: UnsafeRawBufferPointer, at offset: Int = 0) {
-    precondition(offset >= 0 && offset + source.count <= byteCount, "Buffer.write: \(source.count) bytes at \(offset) do not fit \(byteCount)")
+    precondition(
+      offset >= 0 && offset + source.count <= byteCount,
+      "Buffer.write: \(source.count) bytes at \(offset) do not fit \(byteCount)")
     guard source.count > 0 else { return }
     device.enqueue("clEnqueueWriteBuffer") { queue in
       clEnqueueWriteBuffer(queue, memory, cl_bool(CL_TRUE), offset, source.count, source.baseAddress, 0, nil, nil)
@@ -34,7 +36,9 @@ public final class Buffer: @unchecked Sendable {
 
   /// Waits for all earlier work and copies the buffer's bytes from `offset` to host memory.
   public func read(into target: UnsafeMutableRawBufferPointer, at offset: Int = 0) throws {
-    precondition(offset >= 0 && offset + target.count <= byteCount, "Buffer.read: \(target.count) bytes at \(offset) do not fit \(byteCount)")
+    precondition(
+      offset >= 0 && offset + target.count <= byteCount,
+      "Buffer.read: \(target.count) bytes at \(offset) do not fit \(byteCount)")
     if target.count > 0 {
       device.enqueue("clEnqueueReadBuffer") { queue in
         clEnqueueReadBuffer(queue, memory, cl_bool(CL_TRUE), offset, target.count, target.baseAddress, 0, nil, nil)

@@ -9,7 +9,7 @@ import Synchronization
 /// `checkFailure`) throws it. Nothing computed after a failure can therefore be mistaken for a result.
 public final class Device: @unchecked Sendable {
   public let description: DeviceDescription
-  public let pool = BufferPool()
+  public let pool: BufferPool
   /// Whether launches are timed with events, which costs a little for each launch.
   public let isProfiling: Bool
 
@@ -22,6 +22,9 @@ public final class Device: @unchecked Sendable {
     public var launches = 0
     public var programsBuilt = 0
     public var buildSeconds = 0.0
+    /// Floating-point operations and bytes moved at the least, of launches while `countsCosts` was set.
+    public var flops = 0.0
+    public var bytes = 0.0
   }
 
   private struct State: @unchecked Sendable {
@@ -32,6 +35,7 @@ public final class Device: @unchecked Sendable {
     var counters = Counters()
     var launchesSinceFlush = 0
     var cache: [String: any Sendable] = [:]
+    var countsCosts = false
   }
 
   private struct ProgramKey: Hashable {
@@ -53,10 +57,12 @@ public final class Device: @unchecked Sendable {
   public init(_ description: DeviceDescription, profiling: Bool = false) throws {
     self.description = description
     isProfiling = profiling
+    pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
     var properties: [cl_context_properties] = [
-      cl_context_properties(CL_CONTEXT_PLATFORM), cl_context_properties(bitPattern: UInt(bitPattern: Int(bitPattern: description.platformID))), 0,
+      cl_context_properties(CL_CONTEXT_PLATFORM),
+      cl_context_properties(bitPattern: UInt(bitPattern: Int(bitPattern: description.platformID))), 0,
     ]
     guard let context = clCreateContext(&properties, 1, &deviceID, nil, nil, &status) else {
       throw OpenCLError.callFailed(call: "clCreateContext", code: status, device: description.name)
@@ -86,6 +92,12 @@ public final class Device: @unchecked Sendable {
   /// Launches and builds since the device was opened.
   public var counters: Counters { state.withLock { $0.counters } }
 
+  /// Whether `counters` adds up what launches cost, which takes a little host time for each.
+  public var countsCosts: Bool {
+    get { state.withLock { $0.countsCosts } }
+    set { state.withLock { $0.countsCosts = newValue } }
+  }
+
   /// Throws the first failure, if there was one.
   public func checkFailure() throws {
     if let failure { throw failure }
@@ -106,13 +118,13 @@ public final class Device: @unchecked Sendable {
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
     if let allocation = pool.allocate(max(byteCount, 1), context: context) {
-      return Buffer(device: self, byteCount: byteCount, memory: allocation.memory, capacity: allocation.capacity)
+      return Buffer(device: self, byteCount: byteCount, allocation: allocation)
     }
     let statistics = pool.statistics
     fail(
       .outOfMemory(
         requested: byteCount, inUse: statistics.inUse, reserved: statistics.reserved, device: description.name))
-    return Buffer(device: self, byteCount: byteCount, memory: nil, capacity: 0)
+    return Buffer(device: self, byteCount: byteCount, allocation: nil)
   }
 
   /// Enqueues one kernel of `source`, building the program for `options` first if it has not been built yet.
@@ -120,7 +132,8 @@ public final class Device: @unchecked Sendable {
   /// - Parameters:
   ///   - options: compiler options such as `-D TILE=8`; each combination is a program of its own.
   ///   - global: work-items in up to three dimensions; with `local`, multiples of it.
-  ///   - local: work-items per work-group; nil lets the driver choose.
+  ///   - local: work-items per work-group; nil lets the driver choose, and allows any extent of `global`: the kernel must
+  ///     then not ask for its work-group or for the extents of the launch.
   ///   - cost: label, flops and bytes for profiles.
   public func launch(
     _ source: KernelSource, _ kernelName: String, options: String = "", global: [Int], local: [Int]? = nil,
@@ -133,14 +146,25 @@ public final class Device: @unchecked Sendable {
       do {
         let kernel = try self.kernel(&state, source, kernelName, options)
         try setArguments(arguments, of: kernel, kernelName)
-        var event: cl_event?
-        let status = withUnsafeMutablePointer(to: &event) { event in
-          clEnqueueNDRangeKernel(
-            queue, kernel, cl_uint(global.count), nil, global, local, 0, nil, isProfiling ? event : nil)
+        for (index, slice) in LaunchSlice.slices(global, local: local).enumerated() {
+          var event: cl_event?
+          let status = withUnsafeMutablePointer(to: &event) { event in
+            clEnqueueNDRangeKernel(
+              queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
+              isProfiling ? event : nil)
+          }
+          try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
+          if let event {
+            let cost = cost() ?? LaunchCost(kernelName)
+            // All of the work counts for the first slice.
+            state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
+          }
         }
-        try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
         state.counters.launches += 1
-        if let event { state.profile.events.append((event, cost() ?? LaunchCost(kernelName))) }
+        if state.countsCosts, let cost = cost() {
+          state.counters.flops += cost.flops
+          state.counters.bytes += cost.bytes
+        }
         state.launchesSinceFlush += 1
         if state.launchesSinceFlush >= 32 {
           clFlush(queue)
@@ -183,13 +207,16 @@ public final class Device: @unchecked Sendable {
     state.withLock { if $0.failure == nil { $0.failure = error } }
   }
 
-  private func kernel(_ state: inout State, _ source: KernelSource, _ name: String, _ options: String) throws -> cl_kernel {
+  private func kernel(_ state: inout State, _ source: KernelSource, _ name: String, _ options: String) throws
+    -> cl_kernel
+  {
     let key = KernelKey(program: ProgramKey(source: source, options: options), name: name)
     if let kernel = state.kernels[key] { return kernel }
     let program = try self.program(&state, key.program)
     var status: cl_int = 0
     guard let kernel = clCreateKernel(program, name, &status) else {
-      throw OpenCLError.callFailed(call: "clCreateKernel(\(name)) in \(source.name)", code: status, device: description.name)
+      throw OpenCLError.callFailed(
+        call: "clCreateKernel(\(name)) in \(source.name)", code: status, device: description.name)
     }
     state.kernels[key] = kernel
     return kernel

@@ -1,4 +1,5 @@
 import COpenCL
+import Synchronization
 
 /// What kind of processor an OpenCL device is.
 public enum DeviceKind: String, Sendable {
@@ -40,6 +41,14 @@ public struct DeviceDescription: @unchecked Sendable {
 
   /// All devices of all platforms, in the loader's order; empty when there is no platform.
   public static func all() throws -> [DeviceDescription] {
+    // The first calls load and initialise drivers. ocl-icd and POCL do that without locks: two threads that come at
+    // once find no platform, or crash.
+    try discovery.withLock { _ in try discover() }
+  }
+
+  private static let discovery = Mutex(())
+
+  private static func discover() throws -> [DeviceDescription] {
     var platformCount: cl_uint = 0
     let status = clGetPlatformIDs(0, nil, &platformCount)
     if status == -1001 || platformCount == 0 { return [] }

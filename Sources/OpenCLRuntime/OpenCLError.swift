@@ -18,11 +18,13 @@ public enum OpenCLError: Error, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .noPlatform:
-      return "no OpenCL platform found. Install a driver (Debian/Ubuntu, for the CPU: apt-get install pocl-opencl-icd), "
+      return
+        "no OpenCL platform found. Install a driver (Debian/Ubuntu, for the CPU: apt-get install pocl-opencl-icd), "
         + "then run `fovea devices`"
     case .noDevice(let selection, let available):
       return "no OpenCL device matches '\(selection)'. Available: "
-        + (available.isEmpty ? "none" : available.joined(separator: "; ")) + ". Choose one with --device or FOVEA_DEVICE"
+        + (available.isEmpty ? "none" : available.joined(separator: "; "))
+        + ". Choose one with --device or FOVEA_DEVICE"
     case .callFailed(let call, let code, let device):
       return "\(call) failed with \(Self.name(of: code)) (\(code)) on \(device)"
     case .buildFailed(let program, let options, let log, let device):

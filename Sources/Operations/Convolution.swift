@@ -43,7 +43,8 @@ public struct ConvolutionGeometry: Sendable, Hashable {
     outputs = filter[3]
     (strideHeight, strideWidth) = strides
     let rows = WindowExtent(input: height, window: kernelHeight, stride: strideHeight, padding: padding, vertical: true)
-    let columns = WindowExtent(input: width, window: kernelWidth, stride: strideWidth, padding: padding, vertical: false)
+    let columns = WindowExtent(
+      input: width, window: kernelWidth, stride: strideWidth, padding: padding, vertical: false)
     precondition(
       rows.output > 0 && columns.output > 0,
       "conv2d: input \(input) is smaller than the \(kernelHeight)×\(kernelWidth) filter")
@@ -121,12 +122,14 @@ extension TensorOperand {
     into target: Tensor? = nil
   ) -> Tensor {
     let x = deferred
+    let filter = filter.contiguous()
     let geometry = ConvolutionGeometry(input: x.shape, filter: filter.shape, strides: strides, padding: padding)
     precondition(
       bias == nil || bias?.shape == [geometry.outputs],
       "conv2d: bias \(bias.map { "\($0.shape)" } ?? "") for \(geometry.outputs) outputs")
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
+    y.willBeOverwritten()
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
@@ -149,7 +152,8 @@ extension TensorOperand {
   ///   - bias: [outputs].
   /// - Returns: [batch, outputs] for x of [batch, inputs].
   public func dense(weights: Tensor, bias: Tensor? = nil) -> Tensor {
-    let x = materialized()
+    let x = materialized().whole()
+    let weights = weights.whole()
     precondition(
       x.shape.rank == 2 && weights.shape.rank == 2 && x.shape[1] == weights.shape[0],
       "dense: input \(x.shape) with weights \(weights.shape)")
@@ -178,7 +182,7 @@ extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
     case .vector: VectorConvolution()
-    case .tiled: VectorConvolution()
+    case .tiled: TiledConvolution()
     }
   }
 }

@@ -3,17 +3,20 @@ import OpenCLRuntime
 
 /// The library's own programs: the files of the `Kernels` folder, each behind `common.cl`.
 extension KernelSource {
-  static let convolutionVector = library("convolution_vector")
+  static let convolutionNarrow = library("convolution_narrow", after: "window")
+  static let convolutionTiled = library("convolution_tiled")
+  static let convolutionVector = library("convolution_vector", after: "window")
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
   package static let optimizer = library("optimizer")
+  static let peak = library("peak")
   static let pooling = library("pooling")
   static let reduction = library("reduction")
   static let resize = library("resize")
   static let softmax = library("softmax")
 
-  private static func library(_ name: String) -> KernelSource {
-    KernelSource(name: name + ".cl", text: text("common") + text(name))
+  private static func library(_ name: String, after header: String? = nil) -> KernelSource {
+    KernelSource(name: name + ".cl", text: text("common") + (header.map(text) ?? "") + text(name))
   }
 
   private static func text(_ name: String) -> String {

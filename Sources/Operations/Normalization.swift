@@ -75,9 +75,10 @@ private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: Chann
     cost: LaunchCost("moments of \(launch.chunks) chunks", bytes: Double(launch.chunks * x.channels * 8)))
 
   Tape.record("moments", inputs: [x], outputs: [mean, variance]) { store in
-    guard let dmean = store.gradient(of: mean), let dvariance = store.gradient(of: variance),
-      let dx = store.destination(for: x)
-    else { return }
+    // A result that uses only one of them leaves the other without a gradient.
+    let dmean = store.gradient(of: mean) ?? .zeros(mean.shape, on: device)
+    let dvariance = store.gradient(of: variance) ?? .zeros(variance.shape, on: device)
+    guard let dx = store.destination(for: x) else { return }
     let launch = RowLaunch(rows: x.rows, channels: x.channels, device: device)
     device.launch(
       .normalization, "moments_gradient", options: launch.options + (preSlope == nil ? "" : " -D PRE=1"),
@@ -112,10 +113,10 @@ extension Moments {
       let dgamma = store.destination(for: gamma)
       let dbeta = store.destination(for: beta)
       var flags = 0
-      for (bit, destination) in [dmean, dgamma, dbeta].enumerated() {
+      for (bit, destination) in [dmean, dvariance, dgamma, dbeta].enumerated() {
         guard let destination else { continue }
         flags |= 1 << bit
-        if destination.accumulate { flags |= 8 << bit }
+        if destination.accumulate { flags |= 16 << bit }
       }
       device.launch(
         .normalization, "fold_gradient", global: [channels],
@@ -143,7 +144,10 @@ extension TensorOperand {
   /// Batch normalisation with the statistics of the batch, `γ (x − mean) / √(variance + ε) + β` per channel, pending
   /// until the next operation reads it (Ioffe & Szegedy 2015).
   public func batchNormalized(gamma: Tensor, beta: Tensor, epsilon: Float) -> DeferredTensor {
-    normalized(with: moments(), gamma: gamma, beta: beta, epsilon: epsilon)
+    // Steps that neither the moments nor the affine can read through are computed once for both.
+    let pending = deferred.prologue
+    let x = pending.affine == nil && pending.postSlope == nil ? deferred : materialized().deferred
+    return x.normalized(with: x.moments(), gamma: gamma, beta: beta, epsilon: epsilon)
   }
 
   /// The same with given statistics, as in inference.

@@ -30,7 +30,7 @@ extension TensorOperand {
     guard operand.prologue.affine == nil, operand.prologue.postSlope == nil else {
       return operand.materialized().affine(affine)
     }
-    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine))
+    return DeferredTensor(operand.base, Prologue(preSlope: operand.prologue.preSlope, affine: affine.contiguous()))
   }
 
   /// The values with all pending steps computed; a tensor without any is returned as it is.
@@ -44,10 +44,19 @@ extension TensorOperand {
   }
 }
 
+extension Tensor {
+  /// The tensor itself, or a copy where its rows have gaps: for kernels that take no stride.
+  func contiguous() -> Tensor { isContiguous ? self : copied() }
+
+  /// The tensor itself, or a copy where it is a view of some channels: to be reshaped.
+  func whole() -> Tensor { coversStorage ? self : copied() }
+}
+
 extension DeferredTensor {
   func written(to target: Tensor?) -> Tensor {
     let y = target ?? Tensor(uninitialized: shape, on: device)
     precondition(y.shape == shape, "copied: target \(y.shape) for \(shape)")
+    y.willBeOverwritten()
     apply(to: y, accumulate: false)
     Tape.record("copy", inputs: inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
@@ -63,7 +72,9 @@ extension DeferredTensor {
     if prologue.affine == nil {
       (launch, strides) = RowLaunch.elementwise([base, y])
     } else {
-      (launch, strides) = (RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride])
+      (launch, strides) = (
+        RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride]
+      )
     }
     device.launch(
       .normalization, "prologue_apply", options: launch.options + prologueOptions(), global: launch.global,
@@ -84,13 +95,15 @@ extension DeferredTensor {
     let daffine = affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
     let launch = RowLaunch(
-      rows: base.rows, channels: channels, device: device, chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))
+      rows: base.rows, channels: channels, device: device,
+      chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))
     let sums =
       affine == nil
       ? base : Tensor(uninitialized: [launch.chunks, 2, channels], on: device)
     let target = dx?.tensor ?? base
     device.launch(
-      .normalization, "prologue_gradient", options: launch.options + prologueOptions(), global: launch.global,
+      .normalization, "prologue_gradient", options: launch.options + prologueOptions() + prologueOptions(prefix: "E"),
+      global: launch.global,
       local: device.independent(2),
       base.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments + g.arguments
         + target.arguments + [

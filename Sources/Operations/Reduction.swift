@@ -79,7 +79,9 @@ extension Tensor {
     finishRowSums(partials, count: launch.chunks, factor: 1, to: columns, accumulate: false)
     device.launch(
       .reduction, "sum_values", global: [1], local: [1],
-      columns.vectorArguments + [.int(launch.channels), .float(factor)] + y.vectorArguments + [.int(accumulate ? 1 : 0)],
+      columns.vectorArguments + [.int(launch.channels), .float(factor)] + y.vectorArguments + [
+        .int(accumulate ? 1 : 0)
+      ],
       cost: LaunchCost("sum of \(launch.channels)"))
   }
 }

@@ -15,49 +15,85 @@ extension TensorOperand {
     let rows = AxisTables.make(x.shape[1], height, interpolation, antialias, on: x.device)
     let columns = AxisTables.make(x.shape[2], width, interpolation, antialias, on: x.device)
     let y = Tensor(uninitialized: [x.shape[0], height, width, x.channels], on: x.device)
-    apply(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "resize")
+    resample(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "resize")
     Tape.record("resize", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
-      x.withValueGradient(store) { dx in
-        apply(dy.deferred, rows: rows.backward, columns: columns.backward, to: dx, "resize gradient")
-      }
+      x.resizeGradient(dy, rows: rows.backward, columns: columns.backward, store)
     }
     return y
   }
 }
 
+extension DeferredTensor {
+  /// Adds to the gradients of base and affine: the transposed resize of dy, and through the prologue in the same kernel.
+  fileprivate func resizeGradient(_ dy: Tensor, rows: AxisTable, columns: AxisTable, _ store: GradientStore) {
+    let label = "resize gradient"
+    guard !prologue.isIdentity else {
+      if let dx = store.destination(for: base) { resample(dy.deferred, rows: rows, columns: columns, to: dx, label) }
+      return
+    }
+    let daffine = prologue.affine.flatMap { store.destination(for: $0) }
+    let dx = store.destination(for: base)
+    guard dx != nil || daffine != nil else { return }
+    let sums = resample(
+      dy.deferred, rows: rows, columns: columns,
+      to: dx ?? .init(tensor: Tensor(uninitialized: shape, on: device), accumulate: false), epilogue: self, label)
+    if let affine = prologue.affine, let daffine, let sums {
+      finishAffineGradient(sums: sums, chunks: sums.shape[0], affine: affine, destination: daffine)
+    }
+  }
+}
+
 /// y (+)= the resize of prologue(x) by the two tables. Kernels of many taps go one axis after the other.
-private func apply(
-  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination, _ label: String
-) {
+@discardableResult
+private func resample(
+  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination,
+  epilogue: DeferredTensor? = nil, _ label: String
+) -> Tensor? {
   guard rows.taps > 4, columns.taps > 4 else {
-    return launch(x, rows: rows, columns: columns, to: y, label)
+    return launch(x, rows: rows, columns: columns, to: y, epilogue: epilogue, label)
   }
   let between = Tensor(uninitialized: [x.shape[0], x.shape[1], columns.outputSize, x.channels], on: x.device)
   launch(
     x, rows: AxisTable.identity(x.shape[1], on: x.device), columns: columns,
     to: .init(tensor: between, accumulate: false), label)
-  launch(
-    between.deferred, rows: rows, columns: AxisTable.identity(columns.outputSize, on: x.device), to: y, label)
+  return launch(
+    between.deferred, rows: rows, columns: AxisTable.identity(columns.outputSize, on: x.device), to: y,
+    epilogue: epilogue, label)
 }
 
+/// One launch; with an epilogue that has an affine, returns its sums [work-items, 2, channels].
+@discardableResult
 private func launch(
-  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination, _ label: String
-) {
+  _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination,
+  epilogue: DeferredTensor? = nil, _ label: String
+) -> Tensor? {
   let device = x.device
   let vector = RowLaunch.vector(x.channels, device)
   let group = columnGroup(columns.outputSize, device)
+  let groups = (columns.outputSize + group - 1) / group
+  var options = "-D VEC=\(vector)" + x.prologueOptions()
+  var epilogueArguments: [KernelArgument] = []
+  var sums: Tensor?
+  if let epilogue {
+    options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
+    if epilogue.prologue.affine != nil {
+      sums = Tensor(uninitialized: [x.shape[0] * rows.outputSize * groups, 2, x.channels], on: device)
+    }
+    epilogueArguments =
+      epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? y.tensor).storage.buffer)]
+  }
   device.launch(
-    .resize, "resize", options: "-D VEC=\(vector)" + x.prologueOptions(),
-    global: [x.channels / vector, (columns.outputSize + group - 1) / group, x.shape[0] * rows.outputSize],
-    local: device.independent(3),
+    .resize, "resize", options: options,
+    global: [x.channels / vector, groups, x.shape[0] * rows.outputSize], local: device.independent(3),
     x.base.arguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments + rows.arguments
       + columns.arguments + y.tensor.arguments + [
         .int(rows.outputSize), .int(columns.outputSize), .int(y.accumulate ? 1 : 0), .int(group),
-      ],
+      ] + epilogueArguments,
     cost: LaunchCost(
       "\(label) \(x.shape) → \(rows.outputSize)×\(columns.outputSize)",
-      bytes: Double(x.shape.count + y.tensor.shape.count) * 4))
+      bytes: Double(x.shape.count + y.tensor.shape.count * (epilogue == nil ? 1 : 2)) * 4))
+  return sums
 }
 
 /// A resize table on a device.
@@ -74,7 +110,8 @@ private struct AxisTable: Sendable {
     self.taps = taps
     outputSize = table.outputSize
     spans = Tensor(
-      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2], on: device)
+      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2],
+      on: device)
     weights = Tensor(
       table.weights.flatMap { row in row.map { Float($0) } + Array(repeating: 0, count: taps - row.count) },
       shape: [table.outputSize, taps], on: device)

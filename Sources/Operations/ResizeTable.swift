@@ -22,7 +22,8 @@ public struct ResizeTable: Sendable, Equatable {
     var weights: [[Double]] = []
     for i in 0..<outputSize {
       if interpolation == .nearest {
-        starts.append(min(Int((Double(i) + 0.5) * ratio), inputSize - 1))
+        // In integers, so that no rounding moves a position that lies on an edge.
+        starts.append((2 * i + 1) * inputSize / (2 * outputSize))
         weights.append([1])
         continue
       }
@@ -72,10 +73,11 @@ public struct ResizeTable: Sendable, Equatable {
     var transposed: [[Double]] = []
     for j in 0..<inputSize {
       if high[j] < 0 { low[j] = 0 }
-      transposed.append((low[j]...max(high[j], low[j])).map { i in
-        let a = j - starts[i]
-        return weights[i].indices.contains(a) ? weights[i][a] : 0
-      })
+      transposed.append(
+        (low[j]...max(high[j], low[j])).map { i in
+          let a = j - starts[i]
+          return weights[i].indices.contains(a) ? weights[i][a] : 0
+        })
     }
     return ResizeTable(inputSize: outputSize, starts: low, weights: transposed)
   }

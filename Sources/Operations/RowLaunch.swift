@@ -72,6 +72,7 @@ extension Tensor {
 extension DeferredTensor {
   /// Affine buffer, offset and the two slopes; the base stands in for an affine that is not there.
   package var prologueArguments: [KernelArgument] {
+    precondition(base.dtype == .float32, "a tensor of \(base.dtype) \(base.shape) must be scaled to float32 first")
     let affine = prologue.affine ?? base
     return [
       .buffer(affine.storage.buffer), .int(affine.elementOffset), .float(prologue.preSlope ?? 1),

@@ -4,6 +4,9 @@ import TensorCore
 /// Convolution by `convolution_vector.cl`; see there for the scheme.
 struct VectorConvolution: ConvolutionKernels {
   func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+    if NarrowConvolution.suits(geometry) {
+      return NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
+    }
     let pass = Pass(geometry)
     let packed = pack(filter, geometry, transposed: false, block: pass.block)
     launch(pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, label: "conv \(geometry.label)")
@@ -33,35 +36,31 @@ struct VectorConvolution: ConvolutionKernels {
   func filterGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
   ) {
+    if NarrowConvolution.suits(geometry) {
+      return NarrowConvolution(geometry).filterGradient(x, dy, to: dw)
+    }
     let g = geometry.flattenedIfPointwise
     let device = x.device
     // Channels of a 1×1 filter are cut into blocks that are work-items of their own.
     let channelBlock = g.kernelWidth > 1 ? g.inputs : min(128, (g.inputs + 15) / 16 * 16)
     let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : channelBlock
-    let capacity = 32768  // floats: 128 KiB, within a core's second-level cache
-    func window(_ rows: Int, _ columns: Int) -> Int {
-      ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channelBlock
-    }
-    var columns = min(g.outWidth, 256)
-    while columns > 1, window(1, columns) > capacity { columns = (columns + 1) / 2 }
-    var rows = 1
-    while rows < min(g.outHeight, 64), window(rows + 1, columns) <= capacity, rows * columns < 512 { rows += 1 }
-    let units =
-      g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : channelBlock + 16
+    let units = FilterGradientUnits(g, channels: leadingDimension)
     let channelBlocks = (g.inputs + channelBlock - 1) / channelBlock
-    let splits = max(1, min(units, device.description.computeUnits * 4 / channelBlocks))
+    let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
-      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(channelBlock)"
+      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
+      + " -D CHANNELS=\(channelBlock) -D PIXELS=\(units.pixels)"
       + " -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
-      + " -D CAPACITY=\(max(capacity, window(1, 1)))" + x.prologueOptions()
+      + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
-        .int(rows), .int(columns), .int(splits), .buffer(partials.storage.buffer),
+        .int(units.rows), .int(units.columns), .int(splits), .buffer(partials.storage.buffer),
       ],
       cost: LaunchCost(
         "conv filter gradient \(geometry.label)", flops: g.flops,
@@ -84,7 +83,7 @@ struct VectorConvolution: ConvolutionKernels {
       vectors = VectorConvolution.vectors(g.outputs)
       if g.kernelWidth > 1 {
         leadingDimension = g.inputs
-        tile = VectorConvolution.fittingTile(g.outWidth)
+        tile = VectorConvolution.fittingTile(g.outWidth, vectors: vectors)
         tiles = 1
       } else {
         leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
@@ -104,7 +103,7 @@ struct VectorConvolution: ConvolutionKernels {
 
     var options: String {
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
-        + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
+        + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles) -D VEC=16"
     }
   }
 
@@ -119,7 +118,7 @@ struct VectorConvolution: ConvolutionKernels {
     var options = pass.options + x.prologueOptions()
     var arguments =
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
-        .buffer(packed.storage.buffer),
+        .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0),
@@ -138,7 +137,8 @@ struct VectorConvolution: ConvolutionKernels {
       local: device.independent(3), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
-        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4))
+        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
+    )
     return sums
   }
 
@@ -148,7 +148,8 @@ struct VectorConvolution: ConvolutionKernels {
     let blocks = (produced + block - 1) / block
     let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
     filter.device.launch(
-      .convolutionVector, "pack_filter", global: [summed, blocks], local: filter.device.independent(2),
+      .convolutionVector, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
+      local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),
         .int(block), .buffer(packed.storage.buffer),
@@ -165,7 +166,7 @@ struct VectorConvolution: ConvolutionKernels {
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
     let group = 8
     x.device.launch(
-      .convolutionVector, "conv_input_gradient_gather",
+      .convolutionVector, "conv_input_gradient_gather", options: "-D VEC=16",
       global: [(g.width + group - 1) / group, g.height, g.batch], local: x.device.independent(3),
       dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
@@ -181,17 +182,47 @@ struct VectorConvolution: ConvolutionKernels {
   /// 16-wide registers across the output channels.
   static func vectors(_ outputs: Int) -> Int { outputs > 16 ? 2 : 1 }
 
-  /// Pixels of a tile that waste least of a row of `width`; few sizes, because each is a program.
-  static func fittingTile(_ width: Int) -> Int {
+  /// Pixels of a tile that waste least of a row of `width`, as far as registers go; few sizes, because each is a program.
+  static func fittingTile(_ width: Int, vectors: Int) -> Int {
     if width <= 4 { return 4 }
+    let sizes = vectors == 1 ? [25, 13, 10] : [13, 10]
     func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
-    return covered(10) < covered(13) ? 10 : 13
+    return sizes.min { covered($0) < covered($1) } ?? 13
   }
 
   /// Accumulator rows that waste least of a run.
   static func fittingBlock(_ run: Int) -> Int {
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
     return (8...13).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
+  }
+}
+
+/// How the pixels of a filter gradient are cut into units whose input window fits a core's second-level cache.
+struct FilterGradientUnits {
+  let rows: Int
+  let columns: Int
+  /// Over all images.
+  let count: Int
+  /// Floats of a window.
+  let capacity: Int
+  /// Most output pixels of a unit: 16 KiB of dy for 32 channels, half a first-level cache.
+  var pixels: Int { 128 }
+
+  /// - Parameter channels: input channels that a window holds.
+  init(_ g: ConvolutionGeometry, channels: Int) {
+    let limit = 32768  // floats: 128 KiB
+    func window(_ rows: Int, _ columns: Int) -> Int {
+      ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
+    }
+    let groups = (g.outWidth + 127) / 128
+    var columns = (g.outWidth + groups - 1) / groups
+    while columns > 1, window(1, columns) > limit { columns = (columns + 1) / 2 }
+    var rows = 1
+    while rows < g.outHeight, window(rows + 1, columns) <= limit, (rows + 1) * columns <= 128 { rows += 1 }
+    self.rows = rows
+    self.columns = columns
+    count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
+    capacity = max(limit, window(1, 1))
   }
 }
 

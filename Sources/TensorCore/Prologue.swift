@@ -30,7 +30,8 @@ public struct DeferredTensor: Sendable {
   public init(_ base: Tensor, _ prologue: Prologue = Prologue()) {
     if let affine = prologue.affine {
       precondition(
-        affine.shape == [3, base.channels], "DeferredTensor: affine \(affine.shape) for \(base.channels) channels")
+        affine.shape == [3, base.channels] && affine.isContiguous,
+        "DeferredTensor: affine \(affine.shape) for \(base.channels) channels; it must be without gaps")
     }
     self.base = base
     self.prologue = prologue

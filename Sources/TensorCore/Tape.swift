@@ -61,8 +61,8 @@ public final class Tape: @unchecked Sendable {
     let store = GradientStore(tape: self)
     guard isTracked(loss), let destination = store.destination(for: loss) else { return store }
     if let seed {
-      destination.tensor.storage.buffer.copy(
-        from: seed.storage.buffer, sourceOffset: seed.elementOffset * 4, count: seed.shape.count * 4)
+      precondition(seed.shape == loss.shape, "gradients: seed \(seed.shape) for a loss of shape \(loss.shape)")
+      destination.tensor.overwrite(with: seed)
     } else {
       destination.tensor.fill(1)
     }

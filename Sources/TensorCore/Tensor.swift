@@ -49,6 +49,7 @@ public struct Tensor: Sendable {
   }
 
   /// Copies bytes, such as pixels, to the device.
+  @_disfavoredOverload
   public init(_ values: [UInt8], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device, dtype: .uint8)
@@ -56,6 +57,7 @@ public struct Tensor: Sendable {
   }
 
   /// Copies 32-bit integers, such as labels, to the device.
+  @_disfavoredOverload
   public init(_ values: [Int32], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device, dtype: .int32)
@@ -91,10 +93,18 @@ public struct Tensor: Sendable {
   /// The channels `range` of this tensor, without a copy.
   public func channels(_ range: Range<Int>) -> Tensor {
     precondition(
-      pixelStride == storage.channels, "Tensor.channels: the tensor has been reshaped from \(storage.channels) channels")
+      pixelStride == storage.channels, "Tensor.channels: the tensor has been reshaped from \(storage.channels) channels"
+    )
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= channels, "Tensor.channels: \(range) of \(channels) channels")
     return Tensor(
       storage: storage, shape: shape.withChannels(range.count),
       channels: channelOffset + range.lowerBound..<channelOffset + range.upperBound)
+  }
+
+  /// Says that the values are about to be overwritten: statistics computed from them no longer hold.
+  public func willBeOverwritten() {
+    if storage.statistics?.computed.overlaps(channelRange) ?? false { storage.statistics = nil }
   }
 
   /// The same values under another shape, without a copy. The tensor must be contiguous.
@@ -137,5 +147,21 @@ public struct Tensor: Sendable {
       }
     }
     return values
+  }
+}
+
+extension Tensor {
+  /// Copies bytes to the device without waiting for earlier work.
+  public init(enqueueing values: [UInt8], shape: Shape, on device: Device) {
+    precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
+    self.init(uninitialized: shape, on: device, dtype: .uint8)
+    storage.buffer.enqueueWrite(values)
+  }
+
+  /// Copies numbers to the device without waiting for earlier work.
+  public init(enqueueing values: [Float], shape: Shape, on device: Device) {
+    precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
+    self.init(uninitialized: shape, on: device)
+    storage.buffer.enqueueWrite(values)
   }
 }

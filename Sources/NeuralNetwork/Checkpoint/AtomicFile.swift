@@ -9,7 +9,7 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The system's own words, such as "Permission denied".
   public let reason: String
 
-  /// One line for the user.
+  /// What failed and why, in one line.
   public var description: String { "cannot \(action) \(path): \(reason)" }
 
   package init(_ action: String, _ path: String, reason: String) {
@@ -38,6 +38,11 @@ package struct AtomicFile: ~Copyable {
       var text = text
       try text.withUTF8 { try file.append(UnsafeRawBufferPointer($0)) }
     }
+  }
+
+  /// Writes `bytes` to `path`.
+  package static func write(_ bytes: [UInt8], to path: String) throws {
+    try write(to: path) { file in try bytes.withUnsafeBytes { try file.append($0) } }
   }
 
   /// Writes to `path` what `body` appends. When it throws, nothing is left behind.

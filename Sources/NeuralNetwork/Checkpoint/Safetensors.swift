@@ -33,7 +33,8 @@ public struct SafetensorsFile: Sendable {
       throw fail(.headerLength(length, fileBytes: file.size))
     }
     let text = try [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
-      try file.read(into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: Int(length)), at: 8)
+      try file.read(
+        into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<Int(length)]), at: 8)
       count = Int(length)
     }
     let dataStart = 8 + Int(length)
@@ -125,8 +126,8 @@ public enum SafetensorsWriter {
       let count = shape.reduce(1, *)
       let sizes = shape.map(String.init).joined(separator: ",")
       // The order of the fields is that of the reference implementation, whose files equal ours byte for byte.
-      let offsets = "\(end),\(end + count * 4)"
-      fields.append("\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(offsets)]}")
+      fields.append(
+        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(end + count * 4)]}")
       counts.append(count)
       end += count * 4
     }

@@ -33,7 +33,7 @@ public struct SafetensorsError: Error, Sendable, Equatable, CustomStringConverti
   /// What is wrong with it.
   public let reason: Reason
 
-  /// One line for the user, with the file's name.
+  /// What is wrong with which file, in one line.
   public var description: String {
     switch reason {
     case .tooShort(let bytes):

@@ -1,0 +1,589 @@
+// Convolution for GPUs: implicit matrix products, tiles shared through local memory, register tiles of 4 x 4 values.
+//
+// A work-group of ITEMS = COLUMNS * ROWS work-items computes a TM x TN tile of a product, TK terms at a time. The
+// terms of the next step are fetched into registers while the current ones are multiplied. Tiles lie in local memory
+// as [term][row] and [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops
+// with barriers have bounds that are the same for the whole work-group.
+//
+//   conv_tiled               y = x * filter: rows are output pixels, columns output channels, terms (tap, channel)
+//   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
+//   conv_tiled_filter_gradient  rows are (tap, input channel), columns output channels, terms output pixels
+//
+// Baked: KH KW SH SW (kernel and stride), TM TN (tile), RM RN (4 x 4 tiles a work-item has down and across), FLAT
+// (terms of conv_tiled are counted through all taps instead of tap by tap, for channels that are no multiple of TK), VX
+// VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST (prologue on load),
+// GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose
+// gradient is applied on store. FILTER_GRADIENT leaves only the kernel of that name in the program.
+
+#ifndef KH
+#define KH 1
+#define KW 1
+#define SH 1
+#define SW 1
+#endif
+#ifndef TM
+#define TM 64
+#define TN 64
+#define RM 1
+#define RN 1
+#endif
+#ifndef FLAT
+#define FLAT 0
+#endif
+#ifndef VX
+#define VX 0
+#endif
+#ifndef VF
+#define VF 0
+#endif
+#ifndef VY
+#define VY 0
+#endif
+#ifndef GRADIENT
+#define GRADIENT 0
+#endif
+#ifndef FILTER_GRADIENT
+#define FILTER_GRADIENT 0
+#endif
+#ifndef EPILOGUE
+#define EPILOGUE 0
+#endif
+#ifndef EPRE
+#define EPRE 0
+#endif
+#ifndef EAFFINE
+#define EAFFINE 0
+#endif
+#ifndef EPOST
+#define EPOST 0
+#endif
+
+#define TK 16
+#define COLUMNS (TN / (4 * RN))
+#define ROWS (TM / (4 * RM))
+#define ITEMS (COLUMNS * ROWS)
+// Float4s of a term in local memory; one more than needed spreads the scalar stores of a transposition over banks.
+#define LDA (TM / 4 + 1)
+#define LDB (TN / 4 + 1)
+// Float4s of a step that a work-item fetches.
+#define SLOTS_A ((TM * TK / 4 + ITEMS - 1) / ITEMS)
+#define SLOTS_B ((TN * TK / 4 + ITEMS - 1) / ITEMS)
+// The sums of the epilogue reuse the memory of the tiles.
+#define TILE_SIZE (TK * (LDA + LDB))
+#define SUM_SIZE (2 * RN * ITEMS)
+#define LOCAL_SIZE (EPILOGUE && EAFFINE && SUM_SIZE > TILE_SIZE ? SUM_SIZE : TILE_SIZE)
+// A row or column that lies in no image.
+#define OUTSIDE (-(1 << 30))
+
+#define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+
+// The first `count` values from p on, zeros behind them. `aligned` is a constant: p is a multiple of 16 bytes and count
+// is at least 4 or at most 0.
+inline float4 load_quad(global const float *p, int count, int aligned) {
+  float4 v = 0.0f;
+  if (aligned) {
+    if (count > 0)
+      v = *(global const float4 *)p;
+  } else {
+    if (count > 0)
+      v.x = p[0];
+    if (count > 1)
+      v.y = p[1];
+    if (count > 2)
+      v.z = p[2];
+    if (count > 3)
+      v.w = p[3];
+  }
+  return v;
+}
+
+inline void store_quad(float4 v, global float *p, int count, int aligned) {
+  if (aligned) {
+    if (count > 0)
+      *(global float4 *)p = v;
+  } else {
+    if (count > 0)
+      p[0] = v.x;
+    if (count > 1)
+      p[1] = v.y;
+    if (count > 2)
+      p[2] = v.z;
+    if (count > 3)
+      p[3] = v.w;
+  }
+}
+
+// acc += one step: rows 4 * (g * ROWS + ty) + 0...3 by columns 4 * (h * COLUMNS + tx) + 0...3.
+inline void multiply_tiles(local const float4 *as, local const float4 *bs, int tx, int ty, float4 acc[4 * RM][RN]) {
+#pragma unroll
+  for (int k = 0; k < TK; k++) {
+    float4 b[RN];
+#pragma unroll
+    for (int h = 0; h < RN; h++)
+      b[h] = bs[k * LDB + h * COLUMNS + tx];
+#pragma unroll
+    for (int g = 0; g < RM; g++) {
+      const float4 a = as[k * LDA + g * ROWS + ty];
+#pragma unroll
+      for (int h = 0; h < RN; h++) {
+        acc[4 * g][h] = fma((float4)(a.x), b[h], acc[4 * g][h]);
+        acc[4 * g + 1][h] = fma((float4)(a.y), b[h], acc[4 * g + 1][h]);
+        acc[4 * g + 2][h] = fma((float4)(a.z), b[h], acc[4 * g + 2][h]);
+        acc[4 * g + 3][h] = fma((float4)(a.w), b[h], acc[4 * g + 3][h]);
+      }
+    }
+  }
+}
+
+// Four terms of one row or column into a tile with `ld` float4s a term.
+inline void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
+  local float *p = (local float *)tile + term * 4 * ld + index;
+  p[0] = v.x;
+  p[4 * ld] = v.y;
+  p[8 * ld] = v.z;
+  p[12 * ld] = v.w;
+}
+
+#if !FILTER_GRADIENT
+
+// What the product reads: images of `channels`, the taps that count, and the filter.
+typedef struct {
+  global const float *x;
+  int stride, height, width, channels;
+  global const float *affine;
+  float preSlope, postSlope;
+  global const float *filter;
+  int outputs;
+  // Taps firstTap + SH * (0..<tapRows) of the filter in the gradient, where others do not reach the pixels; else all.
+  int tapRows, tapColumns, firstTapRow, firstTapColumn;
+} Source;
+
+// Terms k to k + 3 of a row: the values under a tap, through the prologue; zero in the padding, which comes after it.
+// (row, column) is the source pixel under the first tap. Without FLAT, k counts channels of the tap given.
+inline float4 source_terms(const Source *s, int image, int row, int column, int tapRow, int tapColumn, int k) {
+  const int direction = GRADIENT ? -1 : 1;
+#if FLAT && !VX
+  float lanes[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int tap = (k + j) / s->channels;
+    const int c = k + j - tap * s->channels;
+    const int r = row + direction * (tap / s->tapColumns);
+    const int q = column + direction * (tap % s->tapColumns);
+    float v = 0.0f;
+    if (tap < s->tapRows * s->tapColumns && r >= 0 && r < s->height && q >= 0 && q < s->width) {
+      v = s->x[(((long)image * s->height + r) * s->width + q) * s->stride + c];
+      v = APPLY_PROLOGUE(v, s->affine[c], s->affine[s->channels + c], s->affine[2 * s->channels + c], s->preSlope,
+                         s->postSlope);
+    }
+    lanes[j] = v;
+  }
+  return (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
+#else
+  int c = k;
+#if FLAT
+  const int tap = k / s->channels;
+  c = k - tap * s->channels;
+  tapRow = tap / s->tapColumns;
+  tapColumn = tap % s->tapColumns;
+  if (tapRow >= s->tapRows)
+    return (float4)(0.0f);
+#endif
+  const int r = row + direction * tapRow;
+  const int q = column + direction * tapColumn;
+  const int count = s->channels - c;
+  if (count <= 0 || r < 0 || r >= s->height || q < 0 || q >= s->width)
+    return (float4)(0.0f);
+  const float4 v = load_quad(s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c, count, VX);
+#if AFFINE
+  const float4 centre = load_quad(s->affine + c, count, VX);
+  const float4 scale = load_quad(s->affine + s->channels + c, count, VX);
+  const float4 shift = load_quad(s->affine + 2 * s->channels + c, count, VX);
+#endif
+  return APPLY_PROLOGUE(v, centre, scale, shift, s->preSlope, s->postSlope);
+#endif
+}
+
+#if GRADIENT
+// Terms k to k + 3 of column n; they lie side by side in the filter [tap][input channel][output channel].
+inline float4 filter_terms(const Source *s, int tapRow, int tapColumn, int k, int n) {
+  if (n >= s->outputs)
+    return (float4)(0.0f);
+#if FLAT && !VF
+  float lanes[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int tap = (k + j) / s->channels;
+    const int c = k + j - tap * s->channels;
+    const int r = s->firstTapRow + SH * (tap / s->tapColumns);
+    const int q = s->firstTapColumn + SW * (tap % s->tapColumns);
+    lanes[j] =
+        tap < s->tapRows * s->tapColumns ? s->filter[((long)(r * KW + q) * s->outputs + n) * s->channels + c] : 0.0f;
+  }
+  return (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
+#else
+  int c = k;
+#if FLAT
+  const int tap = k / s->channels;
+  c = k - tap * s->channels;
+  tapRow = tap / s->tapColumns;
+  tapColumn = tap % s->tapColumns;
+  if (tapRow >= s->tapRows)
+    return (float4)(0.0f);
+#endif
+  const int tapIndex = (s->firstTapRow + SH * tapRow) * KW + s->firstTapColumn + SW * tapColumn;
+  return load_quad(s->filter + ((long)tapIndex * s->outputs + n) * s->channels + c, s->channels - c, VF);
+#endif
+}
+#else
+// Columns n to n + 3 of term k.
+inline float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, int n) {
+#if FLAT
+  const int inside = k < KH * KW * s->channels;
+  const long term = k;
+#else
+  const int inside = k < s->channels;
+  const long term = (long)(tapRow * KW + tapColumn) * s->channels + k;
+#endif
+  return load_quad(s->filter + term * s->outputs + n, inside ? s->outputs - n : 0, VF);
+}
+#endif
+
+// y (+)= bias + product. Work-groups: (TM pixels, TN outputs, phases).
+//
+// In the gradient a phase is the set of pixels with the same row modulo SH and column modulo SW: exactly the taps
+// congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
+kernel GROUP void conv_tiled(global const float *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
+                             int channels, global const float *affine, int affineOffset, float preSlope,
+                             float postSlope, global const float *filter, int filterOffset, global float *y,
+                             int yOffset, int yStride, int images, int height, int width, int outputs, int padTop,
+                             int padLeft, int accumulate, global const float *bias, int biasOffset, int hasBias
+#if EPILOGUE
+                             ,
+                             global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                             int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#endif
+) {
+  local float4 tiles[LOCAL_SIZE];
+  local float4 *const as = tiles;
+  local float4 *const bs = tiles + TK * LDA;
+  const int item = get_local_id(0);
+  const int tx = item % COLUMNS;
+  const int ty = item / COLUMNS;
+  const int m0 = get_group_id(0) * TM;
+  const int n0 = get_group_id(1) * TN;
+
+  Source source;
+  source.x = x + xOffset;
+  source.stride = xStride;
+  source.height = sourceHeight;
+  source.width = sourceWidth;
+  source.channels = channels;
+  source.affine = affine + affineOffset;
+  source.preSlope = preSlope;
+  source.postSlope = postSlope;
+  source.filter = filter + filterOffset;
+  source.outputs = outputs;
+#if GRADIENT
+  const int phaseRow = (int)get_group_id(2) / SW;
+  const int phaseColumn = (int)get_group_id(2) % SW;
+  const int rows = (height - phaseRow + SH - 1) / SH;
+  const int columns = (width - phaseColumn + SW - 1) / SW;
+  source.firstTapRow = (phaseRow + padTop) % SH;
+  source.firstTapColumn = (phaseColumn + padLeft) % SW;
+  source.tapRows = max((KH - source.firstTapRow + SH - 1) / SH, 0);
+  source.tapColumns = max((KW - source.firstTapColumn + SW - 1) / SW, 0);
+#else
+  const int rows = height;
+  const int columns = width;
+  source.firstTapRow = 0;
+  source.firstTapColumn = 0;
+  source.tapRows = KH;
+  source.tapColumns = KW;
+#endif
+  const int pixels = images * rows * columns;
+
+  // The pixel under the first tap of each row that this work-item fetches.
+  const int ka = item % (TK / 4) * 4;
+  int image[SLOTS_A], row[SLOTS_A], column[SLOTS_A];
+#pragma unroll
+  for (int s = 0; s < SLOTS_A; s++) {
+    const int m = m0 + (item + s * ITEMS) / (TK / 4);
+    image[s] = 0;
+    row[s] = OUTSIDE;
+    column[s] = 0;
+    if (m < pixels) {
+      image[s] = m / columns / rows;
+#if GRADIENT
+      row[s] = m / columns % rows + (phaseRow + padTop - source.firstTapRow) / SH;
+      column[s] = m % columns + (phaseColumn + padLeft - source.firstTapColumn) / SW;
+#else
+      row[s] = m / columns % rows * SH - padTop;
+      column[s] = m % columns * SW - padLeft;
+#endif
+    }
+  }
+
+  float4 acc[4 * RM][RN];
+#pragma unroll
+  for (int i = 0; i < 4 * RM; i++)
+#pragma unroll
+    for (int h = 0; h < RN; h++)
+      acc[i][h] = 0.0f;
+
+  const int taps = source.tapRows * source.tapColumns;
+#if FLAT
+  const int steps = (taps * channels + TK - 1) / TK;
+#else
+  const int steps = taps * ((channels + TK - 1) / TK);
+#endif
+  int tapRow = 0, tapColumn = 0, k0 = 0;
+  // Step -1 only fetches.
+  for (int step = -1; step < steps; step++) {
+    float4 nextA[SLOTS_A], nextB[SLOTS_B];
+    if (step + 1 < steps) {
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++)
+        nextA[s] = source_terms(&source, image[s], row[s], column[s], tapRow, tapColumn, k0 + ka);
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++) {
+        const int i = item + s * ITEMS;
+#if GRADIENT
+        nextB[s] = filter_terms(&source, tapRow, tapColumn, k0 + i % (TK / 4) * 4, n0 + i / (TK / 4));
+#else
+        nextB[s] = filter_columns(&source, tapRow, tapColumn, k0 + i / (TN / 4), n0 + i % (TN / 4) * 4);
+#endif
+      }
+      k0 += TK;
+#if !FLAT
+      if (k0 >= channels) {
+        k0 = 0;
+        tapColumn++;
+        if (tapColumn == source.tapColumns) {
+          tapColumn = 0;
+          tapRow++;
+        }
+      }
+#endif
+    }
+    if (step >= 0)
+      multiply_tiles(as, bs, tx, ty, acc);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (step + 1 < steps) {
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++) {
+        const int i = item + s * ITEMS;
+        if (i < TM * TK / 4)
+          store_transposed(nextA[s], as, LDA, ka, i / (TK / 4));
+      }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++) {
+        const int i = item + s * ITEMS;
+        if (i < TN * TK / 4) {
+#if GRADIENT
+          store_transposed(nextB[s], bs, LDB, i % (TK / 4) * 4, i / (TK / 4));
+#else
+          bs[i / (TN / 4) * LDB + i % (TN / 4)] = nextB[s];
+#endif
+        }
+      }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+
+#pragma unroll
+  for (int h = 0; h < RN; h++) {
+    const int n = n0 + 4 * (h * COLUMNS + tx);
+    const int count = outputs - n;
+    const float4 start = load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
+#if EPILOGUE && EAFFINE
+    const float4 centre = load_quad(eaffine + eaffineOffset + n, count, VY);
+    const float4 scale = load_quad(eaffine + eaffineOffset + outputs + n, count, VY);
+    const float4 shift = load_quad(eaffine + eaffineOffset + 2 * outputs + n, count, VY);
+    float4 sumShift = 0.0f, sumScale = 0.0f;
+#endif
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++) {
+      const int m = m0 + 4 * (i / 4 * ROWS + ty) + i % 4;
+      if (m < pixels && count > 0) {
+#if GRADIENT
+        const long pixel = ((long)(m / columns / rows) * height + m / columns % rows * SH + phaseRow) * width +
+                           m % columns * SW + phaseColumn;
+#else
+        const long pixel = m;
+#endif
+        global float *target = y + yOffset + pixel * yStride + n;
+        float4 value = acc[i][h] + start;
+#if EPILOGUE
+        const float4 input = load_quad(ex + exOffset + pixel * exStride + n, count, VY);
+#if EPRE
+        const float4 activated = ACTIVATE(input, ePreSlope);
+#else
+        const float4 activated = input;
+#endif
+#if EAFFINE
+        const float4 centred = activated - centre;
+#if EPOST
+        value = ACTIVATE_GRADIENT(centred * scale + shift, ePostSlope, value);
+#endif
+        sumShift += value;
+        sumScale += value * centred;
+        value *= scale;
+#elif EPOST
+        value = ACTIVATE_GRADIENT(activated, ePostSlope, value);
+#endif
+#if EPRE
+        value = ACTIVATE_GRADIENT(input, ePreSlope, value);
+#endif
+#endif
+        if (accumulate)
+          value += load_quad(target, count, VY);
+        store_quad(value, target, count, VY);
+      }
+    }
+#if EPILOGUE && EAFFINE
+    // The last barrier of the loop was after the last use of the tiles.
+    tiles[(h * ROWS + ty) * COLUMNS + tx] = sumShift;
+    tiles[((RN + h) * ROWS + ty) * COLUMNS + tx] = sumScale;
+#endif
+  }
+#if EPILOGUE && EAFFINE
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const long group = (long)get_group_id(2) * get_num_groups(0) + get_group_id(0);
+  for (int i = item; i < 2 * RN * COLUMNS; i += ITEMS) {
+    const int part = i / COLUMNS; // of RN for each of the two sums
+    float4 sum = 0.0f;
+    for (int r = 0; r < ROWS; r++)
+      sum += tiles[(part * ROWS + r) * COLUMNS + i % COLUMNS];
+    const int n = n0 + 4 * (part % RN * COLUMNS + i % COLUMNS);
+    store_quad(sum, sums + (group * 2 + part / RN) * outputs + n, outputs - n, VY);
+  }
+#endif
+}
+
+#else
+
+// partials[split][tap][channel][output] = sum over the split's pixels of prologue(x) * dy.
+// Work-groups: (TM (tap, channel) pairs, TN outputs, splits of `chunk` output pixels). VX: aligned quads of x, VY: of
+// dy and of the partials.
+kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
+                                             int channels, global const float *affine, int affineOffset, float preSlope,
+                                             float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                             int images, int outHeight, int outWidth, int outputs, int padTop,
+                                             int padLeft, int chunk, global float *partials) {
+  local float4 tiles[TILE_SIZE];
+  local float4 *const as = tiles;
+  local float4 *const bs = tiles + TK * LDA;
+  const int item = get_local_id(0);
+  const int tx = item % COLUMNS;
+  const int ty = item / COLUMNS;
+  const int m0 = get_group_id(0) * TM;
+  const int n0 = get_group_id(1) * TN;
+  const int first = get_group_id(2) * chunk;
+  const int end = min(first + chunk, images * outHeight * outWidth);
+  const int rows = KH * KW * channels;
+
+  // The four rows that this work-item fetches for some of the pixels: their taps and channels. With VX they share a
+  // tap.
+  const int mQuad = item % (TM / 4);
+  const int nQuad = item % (TN / 4);
+  int tapRow[4], tapColumn[4], c[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int m = m0 + 4 * mQuad + j;
+    tapRow[j] = m < rows ? m / channels / KW : OUTSIDE;
+    tapColumn[j] = m / channels % KW;
+    c[j] = m % channels;
+  }
+#if AFFINE
+  affine += affineOffset;
+  const float4 centre = (float4)(affine[c[0]], affine[c[1]], affine[c[2]], affine[c[3]]);
+  affine += channels;
+  const float4 scale = (float4)(affine[c[0]], affine[c[1]], affine[c[2]], affine[c[3]]);
+  affine += channels;
+  const float4 shift = (float4)(affine[c[0]], affine[c[1]], affine[c[2]], affine[c[3]]);
+#endif
+
+  float4 acc[4 * RM][RN];
+#pragma unroll
+  for (int i = 0; i < 4 * RM; i++)
+#pragma unroll
+    for (int h = 0; h < RN; h++)
+      acc[i][h] = 0.0f;
+
+  const int steps = (end - first + TK - 1) / TK;
+  for (int step = -1; step < steps; step++) {
+    float4 nextA[SLOTS_A], nextB[SLOTS_B];
+    if (step + 1 < steps) {
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++) {
+        const int pixel = first + (step + 1) * TK + (item + s * ITEMS) / (TM / 4);
+        float4 v = 0.0f;
+        if (pixel < end) {
+          const int row = pixel / outWidth % outHeight * SH - padTop;
+          const int column = pixel % outWidth * SW - padLeft;
+          const long image = (long)(pixel / outWidth / outHeight) * height;
+#if VX
+          const int r = row + tapRow[0];
+          const int q = column + tapColumn[0];
+          if (r >= 0 && r < height && q >= 0 && q < width) {
+            v = *(global const float4 *)(x + xOffset + ((image + r) * width + q) * xStride + c[0]);
+            v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+          }
+#else
+          float lanes[4];
+          int inside[4];
+#pragma unroll
+          for (int j = 0; j < 4; j++) {
+            const int r = row + tapRow[j];
+            const int q = column + tapColumn[j];
+            inside[j] = r >= 0 && r < height && q >= 0 && q < width ? -1 : 0;
+            lanes[j] = inside[j] ? x[xOffset + ((image + r) * width + q) * xStride + c[j]] : 0.0f;
+          }
+          v = (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
+          v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+          v = select((float4)(0.0f), v, (int4)(inside[0], inside[1], inside[2], inside[3]));
+#endif
+        }
+        nextA[s] = v;
+      }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++) {
+        const int pixel = first + (step + 1) * TK + (item + s * ITEMS) / (TN / 4);
+        const int n = n0 + 4 * nQuad;
+        nextB[s] = load_quad(dy + dyOffset + (long)pixel * dyStride + n, pixel < end ? outputs - n : 0, VY);
+      }
+    }
+    if (step >= 0)
+      multiply_tiles(as, bs, tx, ty, acc);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (step + 1 < steps) {
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++) {
+        const int i = item + s * ITEMS;
+        if (i < TM * TK / 4)
+          as[i / (TM / 4) * LDA + mQuad] = nextA[s];
+      }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++) {
+        const int i = item + s * ITEMS;
+        if (i < TN * TK / 4)
+          bs[i / (TN / 4) * LDB + nQuad] = nextB[s];
+      }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+
+  global float *partial = partials + (long)get_group_id(2) * rows * outputs;
+#pragma unroll
+  for (int h = 0; h < RN; h++) {
+    const int n = n0 + 4 * (h * COLUMNS + tx);
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++) {
+      const int m = m0 + 4 * (i / 4 * ROWS + ty) + i % 4;
+      if (m < rows)
+        store_quad(acc[i][h], partial + (long)m * outputs + n, outputs - n, VY);
+    }
+  }
+}
+#endif

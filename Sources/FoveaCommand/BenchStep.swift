@@ -1,0 +1,74 @@
+import ArgumentParser
+import CommandSupport
+import Foundation
+import Fovea
+
+struct BenchStep: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step",
+    abstract: "Time the training step of the main job: median, images/s, GFLOP/s, share of the peak, memory.")
+
+  @OptionGroup var options: BenchOptions
+
+  @Flag(help: "Time the forward pass in inference instead.")
+  var inference = false
+
+  private struct Report: Encodable {
+    var device: String
+    var model: String
+    var pass: String
+    var batchSize: Int
+    var secondsToFirstStep: Double
+    var medianSeconds: Double
+    var imagesPerSecond: Double
+    var gflopPerStep: Double
+    var gflopPerSecond: Double
+    var peakGflopPerSecond: Double
+    var shareOfPeak: Double
+    var gigabytesMoved: Double
+    var deviceMemoryPeakBytes: Int
+    var processMemoryPeakBytes: Int
+    var launchesPerStep: Int
+    var programs: Int
+  }
+
+  func run() throws {
+    let start = DispatchTime.now().uptimeNanoseconds
+    let workload = try BenchWorkload(options)
+    let device = workload.device
+    func step() throws -> Double { try inference ? workload.inferenceStep() : workload.trainingStep() }
+    _ = try step()
+    let first = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+    let before = device.counters
+    device.countsCosts = true
+    _ = try step()
+    device.countsCosts = false
+    let after = device.counters
+    let times = try (0..<options.steps).map { _ in try step() }
+    // Before the peak's own buffers come on top.
+    let memory = (device.pool.statistics.peak, peakResidentBytes())
+    let peak = try DevicePeak.measure(on: device)
+    let middle = median(times)
+    let flops = after.flops - before.flops
+    let report = Report(
+      device: device.description.summary, model: options.model.model, pass: inference ? "inference" : "training",
+      batchSize: options.batchSize, secondsToFirstStep: first, medianSeconds: middle,
+      imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,
+      gflopPerSecond: flops / middle * 1e-9, peakGflopPerSecond: peak.flopsPerSecond * 1e-9,
+      shareOfPeak: flops / middle / peak.flopsPerSecond, gigabytesMoved: (after.bytes - before.bytes) * 1e-9,
+      deviceMemoryPeakBytes: memory.0, processMemoryPeakBytes: memory.1,
+      launchesPerStep: after.launches - before.launches, programs: device.counters.programsBuilt)
+    if options.json { return print(try jsonText(report)) }
+    print("\(report.model), \(report.pass), batch \(report.batchSize), on \(report.device)")
+    print(String(format: "first step     %.1f s from the start of the process", first))
+    print(
+      String(format: "step           %.3f s, median of %d, %.1f images/s", middle, times.count, report.imagesPerSecond))
+    print(
+      String(
+        format: "arithmetic     %.0f GFLOP a step, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f",
+        report.gflopPerStep, report.gflopPerSecond, report.shareOfPeak * 100, report.peakGflopPerSecond))
+    print(String(format: "traffic        %.1f GB a step at the least", report.gigabytesMoved))
+    print("memory         \(formatBytes(memory.0)) of buffers, \(formatBytes(memory.1)) of the process, at most")
+    print("launches       \(report.launchesPerStep) a step, \(report.programs) programs")
+  }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import CommandSupport
+import Foundation
+import Fovea
+
+/// The training step that benchmarks run: the main job on random photos.
+struct BenchOptions: ParsableArguments {
+  @OptionGroup var device: DeviceOptions
+  @OptionGroup var model: ModelOptions
+
+  @Option(help: "Images a step.")
+  var batchSize = 64
+
+  @Option(help: "Steps to time, after two that are not.")
+  var steps = 5
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func validate() throws {
+    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
+    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000") }
+  }
+}
+
+final class BenchWorkload {
+  let device: Device
+  private let trainer: Trainer
+  private let batch: TrainingBatch
+
+  init(_ options: BenchOptions, profiling: Bool = false) throws {
+    let model = options.model.description(classes: 2, batchNormMomentum: 0.99)
+    let classifier = try model.build()
+    device = try options.device.open(profiling: profiling)
+    let arena = ParameterArena(classifier, on: device)
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
+    trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0).logits }
+    var random = RandomNumbers(seed: 1)
+    let shape: Shape = [options.batchSize, model.inputHeight, model.inputWidth, 3]
+    var pixels = [UInt8](repeating: 0, count: shape.count)
+    pixels.withUnsafeMutableBytes { bytes in
+      for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
+    }
+    batch = TrainingBatch(pixels: pixels, shape: shape, labels: (0..<options.batchSize).map { Int32($0 % 2) })
+  }
+
+  /// Seconds of one training step, from enqueueing it to having its loss.
+  func trainingStep() throws -> Double { try timed { try trainer.train(next: $0, report: { _, _ in }) } }
+
+  /// Seconds of one forward pass in inference.
+  func inferenceStep() throws -> Double { try timed { try trainer.evaluate(next: $0) } }
+
+  private func timed(_ run: (() throws -> TrainingBatch?) throws -> Scores) throws -> Double {
+    var given = false
+    let start = DispatchTime.now().uptimeNanoseconds
+    _ = try run {
+      defer { given = true }
+      return given ? nil : batch
+    }
+    try device.synchronize()
+    return Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+  }
+}
+
+func median(_ values: [Double]) -> Double {
+  let sorted = values.sorted()
+  let middle = sorted.count / 2
+  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+/// Largest resident size of this process so far, in bytes.
+func peakResidentBytes() -> Int {
+  var usage = rusage()
+  #if os(Linux)
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss * 1024  // KiB there, bytes elsewhere
+  #else
+    getrusage(RUSAGE_SELF, &usage)
+    return usage.ru_maxrss
+  #endif
+}

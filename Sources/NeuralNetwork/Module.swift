@@ -1,0 +1,54 @@
+/// A part of a model: it owns parameters and other modules, found through its stored properties.
+///
+/// Any structure or class of layers is a module. Names come from the properties, or from `name` where it is not nil; an
+/// empty name adds no level to the path.
+public protocol Module {
+  /// The level this module adds to the names of its parameters; nil for the name of the property that holds it.
+  var name: String? { get }
+}
+
+extension Module {
+  /// The name of the property that holds the module.
+  public var name: String? { nil }
+
+  /// All parameters with their paths, in the order of the properties.
+  public func namedParameters() -> [(name: String, parameter: Parameter)] {
+    var found: [(String, Parameter)] = []
+    collect(self, path: name.flatMap { $0.isEmpty ? nil : $0 } ?? "", into: &found)
+    return found
+  }
+
+  /// Elements of all parameters, moving statistics included, as Keras counts them.
+  public var parameterCount: Int { namedParameters().reduce(0) { $0 + $1.parameter.shape.count } }
+
+  /// Elements of the parameters that training changes.
+  public var trainableParameterCount: Int {
+    namedParameters().reduce(0) { $0 + ($1.parameter.isTrainable ? $1.parameter.shape.count : 0) }
+  }
+}
+
+private func collect(_ value: Any, path: String, into found: inout [(String, Parameter)]) {
+  for child in Mirror(reflecting: value).children {
+    visit(child.value, label: child.label ?? "", path: path, into: &found)
+  }
+}
+
+private func visit(_ value: Any, label: String, path: String, into found: inout [(String, Parameter)]) {
+  func joined(_ level: String) -> String {
+    path.isEmpty ? level : level.isEmpty ? path : path + "/" + level
+  }
+  switch value {
+  case let parameter as Parameter:
+    found.append((joined(parameter.label ?? label), parameter))
+  case let module as any Module:
+    collect(module, path: joined(module.name ?? label), into: &found)
+  case let modules as [any Module]:
+    for (index, module) in modules.enumerated() {
+      collect(module, path: joined(module.name ?? "\(label)_\(index)"), into: &found)
+    }
+  default:
+    let mirror = Mirror(reflecting: value)
+    guard mirror.displayStyle == .optional, let wrapped = mirror.children.first else { return }
+    visit(wrapped.value, label: label, path: path, into: &found)
+  }
+}

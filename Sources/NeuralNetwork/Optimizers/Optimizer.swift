@@ -1,0 +1,118 @@
+import OpenCLRuntime
+import Operations
+import TensorCore
+
+/// The rule by which weights follow their gradients, with Keras's conventions.
+public enum OptimizerRule: Sendable, Equatable {
+  /// Stochastic gradient descent: without momentum `w −= lr · g`; else `v = momentum · v − lr · g` and `w += v`, or with
+  /// Nesterov `w += momentum · v − lr · g`.
+  case sgd(momentum: Float = 0, nesterov: Bool = false, weightDecay: Float = 0)
+  /// Kingma & Ba 2015.
+  case adam(beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-7)
+  /// Adam with the decay applied to the weights (Loshchilov & Hutter 2019).
+  case adamW(beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-7, weightDecay: Float = 0.004)
+}
+
+/// Updates a model's weights from their gradients: one launch for all of them.
+public final class Optimizer: @unchecked Sendable {
+  /// How the weights are updated.
+  public let rule: OptimizerRule
+  /// The learning rate of each step.
+  public let schedule: LearningRateSchedule
+  /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
+  public let clipNorm: Float?
+  /// Steps done.
+  public private(set) var step = 0
+  /// Momentum, or Adam's two moments, laid out like the arena's weights.
+  public let state: [Tensor]
+
+  private let arena: ParameterArena
+  private let settings: Tensor
+
+  /// An optimizer of all trainable parameters of `arena`, with its state at zero.
+  public init(_ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, arena: ParameterArena) {
+    self.rule = rule
+    self.schedule = schedule
+    self.clipNorm = clipNorm
+    self.arena = arena
+    settings = Tensor.zeros([4], on: arena.device)
+    let slots =
+      switch rule {
+      case .sgd(let momentum, _, _): momentum == 0 ? 0 : 1
+      case .adam, .adamW: 2
+      }
+    state = (0..<slots).map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+  }
+
+  /// The rate that the next update uses.
+  public var learningRate: Float { schedule.rate(step) }
+
+  /// Applies `gradients`, the result of a backward pass over the arena's model.
+  public func update(_ gradients: GradientStore) {
+    arena.completeGradients(gradients)
+    let device = arena.device
+    setFactors()
+    let vectors = arena.weights.shape.count / 16
+    func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
+      device.launch(
+        .optimizer, kernel, options: "-D VEC=16", global: [vectors], local: device.isCPU ? [1] : nil,
+        (buffers + [settings]).map { .buffer($0.storage.buffer) } + hyperparameters,
+        cost: LaunchCost("\(kernel) update", bytes: Double(arena.weights.shape.count * 4 * (buffers.count * 2 - 1))))
+    }
+    switch rule {
+    case .sgd(let momentum, let nesterov, let weightDecay):
+      launch(
+        "sgd", [arena.weights, arena.gradients, state.first ?? arena.weights],
+        [.float(momentum), .int(nesterov ? 1 : 0), .float(weightDecay)])
+    case .adam(let beta1, let beta2, let epsilon):
+      launch(
+        "adam", [arena.weights, arena.gradients] + state, [.float(beta1), .float(beta2), .float(epsilon), .float(0)])
+    case .adamW(let beta1, let beta2, let epsilon, let weightDecay):
+      launch(
+        "adam", [arena.weights, arena.gradients] + state,
+        [.float(beta1), .float(beta2), .float(epsilon), .float(weightDecay)])
+    }
+    step += 1
+  }
+
+  /// Continues from a saved step; the state tensors are restored by whoever saved them.
+  public func resume(at step: Int) {
+    self.step = step
+  }
+
+  /// Writes learning rate, gradient factor and Adam's bias corrections where the update kernels read them.
+  private func setFactors() {
+    var corrections: (Double, Double) = (1, 1)
+    switch rule {
+    case .sgd: break
+    case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _):
+      corrections = (1 - power(Double(beta1), step + 1), 1 - power(Double(beta2), step + 1))
+    }
+    let device = arena.device
+    device.launch(
+      .optimizer, "set_factors", global: [1], local: [1],
+      [
+        .buffer(settings.storage.buffer), .float(learningRate), .float(1), .float(Float(corrections.0)),
+        .float(Float(corrections.1)),
+      ], cost: LaunchCost("set factors"))
+    guard let clipNorm else { return }
+    let squares = Tensor(uninitialized: [], on: device)
+    arena.gradients.addSum(.squares, factor: 1, to: squares)
+    device.launch(
+      .optimizer, "clip_factor", global: [1], local: [1],
+      [.buffer(squares.storage.buffer), .float(clipNorm), .buffer(settings.storage.buffer)],
+      cost: LaunchCost("clip factor"))
+  }
+}
+
+private func power(_ base: Double, _ exponent: Int) -> Double {
+  var result = 1.0
+  var factor = base
+  var rest = exponent
+  while rest > 0 {
+    if rest & 1 == 1 { result *= factor }
+    factor *= factor
+    rest >>= 1
+  }
+  return result
+}

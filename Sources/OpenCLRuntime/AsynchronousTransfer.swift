@@ -1,0 +1,92 @@
+import COpenCL
+
+// Transfers that the host does not wait for. A blocking transfer on an in-order queue waits for everything enqueued
+// before it, which would stop the host from preparing the next step.
+
+extension Buffer {
+  /// Copies bytes to the start of the buffer once earlier work is done; the array is kept alive until then.
+  public func enqueueWrite(_ bytes: [UInt8]) {
+    enqueueWrite(HostBytes(bytes))
+  }
+
+  /// Copies numbers to the start of the buffer once earlier work is done; the array is kept alive until then.
+  public func enqueueWrite(_ values: [Float]) {
+    enqueueWrite(HostBytes(values))
+  }
+
+  private func enqueueWrite(_ host: HostBytes) {
+    precondition(
+      host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
+    guard host.memory.count > 0 else { return }
+    device.enqueue("clEnqueueWriteBuffer") { queue in
+      var event: cl_event?
+      let status = clEnqueueWriteBuffer(
+        queue, memory, cl_bool(CL_FALSE), 0, host.memory.count, host.memory.baseAddress, 0, nil, &event)
+      guard status == CL_SUCCESS, let event else { return status }
+      // The box is released by the callback.
+      let keeper = Unmanaged.passRetained(host)
+      let callback = clSetEventCallback(
+        event, CL_COMPLETE,
+        { _, _, keeper in
+          if let keeper { Unmanaged<HostBytes>.fromOpaque(keeper).release() }
+        }, keeper.toOpaque())
+      clReleaseEvent(event)
+      return callback
+    }
+  }
+
+  /// Starts copying the first `count` floats to the host; `PendingRead.wait` gives them.
+  public func enqueueRead(floats count: Int, at offset: Int = 0) -> PendingRead {
+    precondition((offset + count) * 4 <= byteCount, "Buffer.enqueueRead: out of range")
+    let read = PendingRead(device: device, count: count)
+    device.enqueue("clEnqueueReadBuffer") { queue in
+      clEnqueueReadBuffer(
+        queue, memory, cl_bool(CL_FALSE), offset * 4, count * 4, read.values.baseAddress, 0, nil, &read.event)
+    }
+    device.flush()
+    return read
+  }
+}
+
+/// A copy to the host under way.
+public final class PendingRead: @unchecked Sendable {
+  fileprivate let values: UnsafeMutableBufferPointer<Float>
+  fileprivate var event: cl_event?
+  private let device: Device
+
+  fileprivate init(device: Device, count: Int) {
+    self.device = device
+    values = .allocate(capacity: count)
+    values.initialize(repeating: .nan)
+  }
+
+  /// Waits for the copy, and only for it and what was enqueued before; throws the device's failure if there was one.
+  public func wait() throws -> [Float] {
+    if event != nil {
+      try checkStatus(clWaitForEvents(1, &event), "clWaitForEvents", device.description.name)
+    }
+    try device.checkFailure()
+    return Array(values)
+  }
+
+  deinit {
+    // The device still writes here until the event is complete.
+    if event != nil {
+      clWaitForEvents(1, &event)
+      clReleaseEvent(event)
+    }
+    values.deallocate()
+  }
+}
+
+/// Host memory that the device reads later.
+private final class HostBytes {
+  let memory: UnsafeMutableRawBufferPointer
+
+  init<Element>(_ values: [Element]) {
+    memory = .allocate(byteCount: values.count * MemoryLayout<Element>.stride, alignment: 64)
+    values.withUnsafeBytes { memory.copyMemory(from: $0) }
+  }
+
+  deinit { memory.deallocate() }
+}

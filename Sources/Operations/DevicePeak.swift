@@ -1,0 +1,55 @@
+import Foundation
+import OpenCLRuntime
+import TensorCore
+
+/// What a device reaches when it does nothing else: the roofs that benchmarks compare with.
+public struct DevicePeak: Sendable {
+  /// Fused multiply-adds in registers, counted as two operations, float32.
+  public let flopsPerSecond: Double
+  /// A copy of memory that fits no cache, bytes read and written together.
+  public let bytesPerSecond: Double
+
+  /// Measures for about a second, the best of five runs each.
+  public static func measure(on device: Device) throws -> DevicePeak {
+    let vector = device.isCPU ? 16 : 4
+    let chains = 20
+    let options = "-D VEC=\(vector) -D CHAINS=\(chains)"
+    let items = device.isCPU ? device.description.computeUnits : device.description.computeUnits * 2048
+    let iterations = device.isCPU ? 1_000_000 : 4096
+    let result = Tensor(uninitialized: [items, vector], on: device)
+    let fmaSeconds = try best(on: device) {
+      device.launch(
+        .peak, "peak_fma", options: options, global: [items], local: device.independent(1),
+        [.buffer(result.storage.buffer), .int(iterations)])
+    }
+
+    let count = 1 << 26  // 256 MiB to read and as much to write
+    let source = Tensor.zeros([count], on: device)
+    let target = Tensor.zeros([count], on: device)
+    let vectors = count / vector
+    let copyItems = device.isCPU ? device.description.computeUnits * 64 : vectors / 4
+    let perItem = vectors / copyItems
+    let copySeconds = try best(on: device) {
+      device.launch(
+        .peak, "peak_copy", options: options, global: [copyItems], local: device.independent(1),
+        [.buffer(source.storage.buffer), .buffer(target.storage.buffer), .int(perItem)]
+          // On a GPU neighbours read neighbouring vectors; on a CPU each item has a range of its own.
+          + (device.isCPU ? [.int(1), .int(perItem)] : [.int(copyItems), .int(1)]))
+    }
+    return DevicePeak(
+      flopsPerSecond: 2 * Double(items * vector * chains) * Double(iterations) / fmaSeconds,
+      bytesPerSecond: Double(perItem * copyItems * vector * 8) / copySeconds)
+  }
+
+  private static func best(on device: Device, _ body: () -> Void) throws -> Double {
+    var best = Double.infinity
+    for _ in 0..<6 {
+      try device.synchronize()
+      let start = DispatchTime.now().uptimeNanoseconds
+      body()
+      try device.synchronize()
+      best = min(best, Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9)
+    }
+    return best
+  }
+}

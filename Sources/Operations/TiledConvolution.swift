@@ -1,0 +1,166 @@
+import OpenCLRuntime
+import TensorCore
+
+/// Convolution by `convolution_tiled.cl`; see there for the scheme.
+struct TiledConvolution: ConvolutionKernels {
+  /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4.
+  struct Tile: Sendable, Hashable {
+    let rows: Int
+    let columns: Int
+    var down = 1
+    var across = 1
+
+    var items: Int { rows / (4 * down) * (columns / (4 * across)) }
+    var options: String { "-D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across)" }
+
+    func groups(_ rows: Int, _ columns: Int) -> Int {
+      (rows + self.rows - 1) / self.rows * ((columns + self.columns - 1) / self.columns)
+    }
+  }
+
+  /// Overrides the choice of the tile, for tests and tuning.
+  @TaskLocal static var forcedTile: Tile?
+
+  /// The tiles that `choose` picks from. The kernels need `rows / 4` and 4 to divide the number of work-items.
+  static let tiles = [
+    Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
+    Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
+    Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16),
+  ]
+
+  /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
+  /// device with it, small for devices with small work-groups.
+  static func tile(rows: Int, columns: Int, on device: Device) -> Tile {
+    if let forcedTile { return forcedTile }
+    let limit = device.description.maximumWorkGroupSize
+    if limit < 256 { return limit < 64 ? Tile(rows: 16, columns: 16) : Tile(rows: 32, columns: 32) }
+    if columns <= 16 { return Tile(rows: 256, columns: 16) }
+    if columns <= 32 { return Tile(rows: 128, columns: 32) }
+    let enough = 4 * device.description.computeUnits
+    let large = Tile(rows: 128, columns: 128, down: 2, across: 2)
+    if columns > 64, large.groups(rows, columns) >= enough { return large }
+    let tall = Tile(rows: 128, columns: 64, down: 2)
+    return tall.groups(rows, columns) >= enough ? tall : Tile(rows: 64, columns: 64)
+  }
+
+  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+    let g = geometry
+    let device = x.device
+    let rows = g.batch * g.outHeight * g.outWidth
+    let tile = Self.tile(rows: rows, columns: g.outputs, on: device)
+    let options =
+      tile.options + g.kernelOptions + flatOption(g, channels: g.inputs)
+      + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
+      + alignment("VY", [y], channels: g.outputs) + x.prologueOptions()
+    device.launch(
+      .convolutionTiled, "conv_tiled", options: options,
+      global: [(rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
+      local: [tile.items, 1, 1],
+      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + filter.vectorArguments + y.arguments + [
+          .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(0),
+        ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)],
+      cost: LaunchCost(
+        "conv \(g.label)", flops: g.flops,
+        bytes: Double(x.shape.count + filter.shape.count + y.shape.count) * 4))
+  }
+
+  func inputGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore
+  ) {
+    let g = geometry
+    let device = x.device
+    let dx = store.destination(for: x.base)
+    let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
+    guard dx != nil || daffine != nil else { return }
+    // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
+    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device)
+
+    // Pixels of the largest phase, those that share the taps which reach them.
+    let phases = g.strideHeight * g.strideWidth
+    let rows =
+      g.batch * ((g.height + g.strideHeight - 1) / g.strideHeight) * ((g.width + g.strideWidth - 1) / g.strideWidth)
+    let tile = Self.tile(rows: rows * phases, columns: g.inputs, on: device)
+    let groups = (rows + tile.rows - 1) / tile.rows
+    var options =
+      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs) + " -D GRADIENT=1"
+      + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
+      + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
+    var arguments =
+      dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
+      + filter.vectorArguments + target.arguments + [
+        .int(g.batch), .int(g.height), .int(g.width), .int(g.inputs), .int(g.padTop), .int(g.padLeft),
+        .int(dx?.accumulate ?? false ? 1 : 0),
+      ] + filter.vectorArguments + [.int(0)]
+    var sums: Tensor?
+    if !x.prologue.isIdentity {
+      options += " -D EPILOGUE=1" + x.prologueOptions(prefix: "E")
+      if x.prologue.affine != nil { sums = Tensor(uninitialized: [phases * groups, 2, g.inputs], on: device) }
+      arguments += x.base.arguments + x.prologueArguments + [.buffer((sums ?? target).storage.buffer)]
+    }
+    device.launch(
+      .convolutionTiled, "conv_tiled", options: options,
+      global: [groups * tile.items, (g.inputs + tile.columns - 1) / tile.columns, phases],
+      local: [tile.items, 1, 1], arguments,
+      cost: LaunchCost(
+        "conv input gradient \(g.label)", flops: g.flops,
+        bytes: Double(dy.shape.count + filter.shape.count + x.shape.count * (x.prologue.isIdentity ? 1 : 2)) * 4))
+    if let affine = x.prologue.affine, let daffine, let sums {
+      finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
+    }
+  }
+
+  func filterGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
+  ) {
+    let g = geometry
+    let device = x.device
+    let rows = g.kernelHeight * g.kernelWidth * g.inputs
+    let pixels = g.batch * g.outHeight * g.outWidth
+    let size = rows * g.outputs
+    // At least 128 pixels a split and at most 64 MiB of partial gradients. Splits multiply the work-groups, so the tile
+    // is chosen as if there were as many rows.
+    let most = max(1, min(pixels / 128, (1 << 24) / max(size, 1)))
+    let tile = Self.tile(rows: rows * most, columns: g.outputs, on: device)
+    let wanted = 8 * device.description.computeUnits / tile.groups(rows, g.outputs)
+    let chunk = (pixels - 1) / max(1, min(wanted, most)) + 1
+    let splits = (pixels - 1) / chunk + 1
+    let partials = Tensor(uninitialized: [splits, size], on: device)
+    let options =
+      tile.options + g.kernelOptions + " -D FILTER_GRADIENT=1" + alignment("VX", x.inputs, channels: g.inputs)
+      + alignment("VY", [dy], channels: g.outputs) + x.prologueOptions()
+    device.launch(
+      .convolutionTiled, "conv_tiled_filter_gradient", options: options,
+      global: [
+        (rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, splits,
+      ],
+      local: [tile.items, 1, 1],
+      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
+        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+        .int(chunk), .buffer(partials.storage.buffer),
+      ],
+      cost: LaunchCost(
+        "conv filter gradient \(g.label)", flops: g.flops,
+        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4))
+    finishFilterGradient(partials, splits: splits, to: dw)
+  }
+
+  // MARK: - Structure
+
+  /// Whether terms run through all taps, which wastes less than filling up each tap's channels.
+  private func flatOption(_ g: ConvolutionGeometry, channels: Int) -> String {
+    g.kernelHeight * g.kernelWidth > 1 && channels % 16 != 0 ? " -D FLAT=1" : ""
+  }
+
+  /// Bakes aligned access in where every quad of channels of these tensors is complete and starts at 16 bytes.
+  private func alignment(_ name: String, _ tensors: [Tensor], channels: Int) -> String {
+    let aligned = channels % 4 == 0 && tensors.allSatisfy { $0.elementOffset % 4 == 0 && $0.pixelStride % 4 == 0 }
+    return aligned ? " -D \(name)=1" : ""
+  }
+}
+
+extension ConvolutionGeometry {
+  fileprivate var kernelOptions: String {
+    " -D KH=\(kernelHeight) -D KW=\(kernelWidth) -D SH=\(strideHeight) -D SW=\(strideWidth)"
+  }
+}

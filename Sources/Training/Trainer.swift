@@ -1,0 +1,194 @@
+import NeuralNetwork
+import OpenCLRuntime
+import Operations
+import TensorCore
+
+/// Photos with their classes, on the host.
+public struct TrainingBatch: Sendable {
+  /// Bytes of [count, height, width, channels].
+  public let pixels: [UInt8]
+  /// [count, height, width, channels].
+  public let shape: Shape
+  /// The class of each photo, from 0.
+  public let labels: [Int32]
+
+  /// A batch; traps when the counts do not fit together.
+  public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
+    precondition(
+      pixels.count == shape.count && labels.count == shape[0],
+      "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
+    self.pixels = pixels
+    self.shape = shape
+    self.labels = labels
+  }
+
+  /// Number of photos.
+  public var count: Int { labels.count }
+}
+
+/// Loss and accuracy over some images.
+public struct Scores: Sendable, Equatable {
+  /// Images scored.
+  public var images = 0
+  /// Sum of the losses of the images.
+  public var lossSum = 0.0
+  /// Number of images classified correctly.
+  public var correct = 0.0
+
+  /// Scores of no images.
+  public init() {}
+
+  /// Mean over the images, not over the batches.
+  public var loss: Double { images > 0 ? lossSum / Double(images) : .nan }
+  /// Share of the images that were classified correctly.
+  public var accuracy: Double { images > 0 ? correct / Double(images) : .nan }
+
+  mutating func add(loss: Float, correct: Float, count: Int) {
+    images += count
+    lossSum += Double(loss) * Double(count)
+    self.correct += Double(correct)
+  }
+}
+
+/// Trains a classifier of images: enqueues steps, keeps at most two in flight and adds up what they report.
+public final class Trainer {
+  /// The device that trains.
+  public let device: Device
+  /// The model's parameters.
+  public let arena: ParameterArena
+  /// What updates them.
+  public let optimizer: Optimizer
+  /// Number of classes.
+  public let classes: Int
+  /// Label smoothing of the loss.
+  public let labelSmoothing: Float
+  private let forward: (Tensor) -> Tensor
+
+  /// - Parameters:
+  ///   - forward: from photos (bytes) to logits [batch, classes].
+  public init(
+    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float,
+    forward: @escaping (Tensor) -> Tensor
+  ) {
+    device = arena.device
+    self.arena = arena
+    self.optimizer = optimizer
+    self.classes = classes
+    self.labelSmoothing = labelSmoothing
+    self.forward = forward
+  }
+
+  /// Trains on the batches that `next` gives until it gives none, and calls `report` after each step with the scores so
+  /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  public func train(
+    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void
+  ) throws -> Scores {
+    try run(next: next, report: report, enqueue: trainingStep)
+  }
+
+  /// Scores the batches with the moving statistics.
+  public func evaluate(
+    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in }
+  ) throws -> Scores {
+    try run(next: next, report: report, enqueue: evaluationStep)
+  }
+
+  /// Runs `body` with moving statistics estimated afresh as the mean over `batches` training batches, then puts the old
+  /// ones back. Early in training the moving ones still remember where they started.
+  public func withReestimatedStatistics<Result>(
+    from batches: () throws -> TrainingBatch?, _ body: () throws -> Result
+  ) throws -> Result {
+    let saved = Tensor(uninitialized: arena.statistics.shape, on: device)
+    let bytes = arena.statistics.shape.count * 4
+    saved.storage.buffer.copy(from: arena.statistics.storage.buffer, count: bytes)
+    defer { arena.statistics.storage.buffer.copy(from: saved.storage.buffer, count: bytes) }
+    var index = 0
+    while let batch = try batches() {
+      let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+      let logits = Phase.$current.withValue(.reestimation(batch: index)) { forward(photos) }
+      // Reading one value keeps the host from running ahead with memory.
+      _ = try logits.storage.buffer.enqueueRead(floats: 1).wait()
+      index += 1
+    }
+    return try body()
+  }
+
+  private struct StepInFlight {
+    let loss: PendingRead
+    let correct: PendingRead
+    let count: Int
+  }
+
+  private func run(
+    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void,
+    enqueue: (TrainingBatch) -> StepInFlight
+  ) throws -> Scores {
+    var scores = Scores()
+    var inFlight: [StepInFlight] = []
+    var step = 0
+    func finishOldest() throws {
+      let oldest = inFlight.removeFirst()
+      step += 1
+      let loss = try oldest.loss.wait()[0]
+      guard loss.isFinite else { throw TrainingError.lossIsNotFinite(step: step, loss: loss) }
+      scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
+      try report(step, scores)
+    }
+    while let batch = try next() {
+      inFlight.append(enqueue(batch))
+      if inFlight.count > 1 { try finishOldest() }
+    }
+    while !inFlight.isEmpty { try finishOldest() }
+    return scores
+  }
+
+  private func trainingStep(_ batch: TrainingBatch) -> StepInFlight {
+    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+    let targets = oneHot(batch.labels)
+    var correct: Tensor?
+    let (loss, gradients) = withTraining {
+      valueWithGradients {
+        let result = forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+        correct = result.correct
+        return result.loss
+      }
+    }
+    optimizer.update(gradients)
+    return inFlight(loss, correct ?? loss, batch.count)
+  }
+
+  private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
+    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+    let (loss, correct) = forward(photos)
+      .softmaxCrossEntropy(targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    return inFlight(loss, correct, batch.count)
+  }
+
+  private func inFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {
+    StepInFlight(
+      loss: loss.storage.buffer.enqueueRead(floats: 1), correct: correct.storage.buffer.enqueueRead(floats: 1),
+      count: count)
+  }
+
+  private func oneHot(_ labels: [Int32]) -> Tensor {
+    var values = [Float](repeating: 0, count: labels.count * classes)
+    for (row, label) in labels.enumerated() {
+      precondition(label >= 0 && Int(label) < classes, "Trainer: label \(label) of \(classes) classes")
+      values[row * classes + Int(label)] = 1
+    }
+    return Tensor(enqueueing: values, shape: [labels.count, classes], on: device)
+  }
+}
+
+/// Why training stopped.
+public enum TrainingError: Error, Sendable, CustomStringConvertible {
+  case lossIsNotFinite(step: Int, loss: Float)
+
+  /// What happened and what may help, in one line.
+  public var description: String {
+    switch self {
+    case .lossIsNotFinite(let step, let loss):
+      "the loss is \(loss) at step \(step): try a smaller --lr or another --seed"
+    }
+  }
+}

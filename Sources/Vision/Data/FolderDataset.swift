@@ -1,0 +1,94 @@
+import Foundation
+
+/// Image files in one sub-folder per class, both sorted by name.
+///
+/// What a file is, its content decides when it is read, not its ending. Hidden files, `Thumbs.db` and `desktop.ini` are
+/// passed over. Files deeper inside a class's folder belong to that class.
+public struct FolderDataset: ImageDataset {
+  /// Absolute or relative as given.
+  public let directory: String
+  /// The sub-folders, sorted.
+  public let classNames: [String]
+  private let files: [(path: String, label: Int)]  // path below `directory`
+
+  /// Lists the folder; no file is opened.
+  ///
+  /// - Throws: `DatasetError`: missing or unreadable folder, no class, one class only, a class without files.
+  public init(_ directory: String) throws {
+    guard FolderDataset.isFolder(directory) else { throw DatasetError.missingFolder(path: directory) }
+    classNames = try FolderDataset.visibleNames(in: directory).filter { FolderDataset.isFolder("\(directory)/\($0)") }
+    guard let first = classNames.first else { throw DatasetError.noClasses(path: directory) }
+    guard classNames.count > 1 else { throw DatasetError.oneClass(path: directory, name: first) }
+    self.directory = directory
+    files = try classNames.enumerated().flatMap { label, name in
+      let paths = try FolderDataset.files(below: name, of: directory)
+      guard !paths.isEmpty else { throw DatasetError.emptyClass(path: "\(directory)/\(name)") }
+      return paths.map { ($0, label) }
+    }
+  }
+
+  /// Files, decodable or not.
+  public var count: Int { files.count }
+  /// Index into `classNames`.
+  public func label(at index: Int) -> Int { files[index].label }
+  /// The file's path below `directory`.
+  public func name(at index: Int) -> String { files[index].path }
+
+  /// The file's picture, decoded and squashed.
+  ///
+  /// - Throws: `ImageError`.
+  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
+    squash(try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)"), height: height, width: width)
+  }
+
+  static func isFolder(_ path: String) -> Bool { FileKind(of: path) == .folder }
+
+  private static func files(below folder: String, of directory: String) throws -> [String] {
+    try visibleNames(in: "\(directory)/\(folder)").flatMap { name -> [String] in
+      let path = "\(folder)/\(name)"
+      switch FileKind(of: "\(directory)/\(path)") {
+      case .file: return [path]
+      // A link to a folder above would never end.
+      case .folder where !isLink("\(directory)/\(path)"): return try files(below: path, of: directory)
+      default: return []
+      }
+    }
+  }
+
+  private static func visibleNames(in folder: String) throws -> [String] {
+    guard let stream = opendir(folder) else {
+      throw DatasetError.unreadableFolder(path: folder, reason: String(cString: strerror(errno)))
+    }
+    closedir(stream)
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder)
+        .filter { !$0.hasPrefix(".") && $0 != "Thumbs.db" && $0 != "desktop.ini" }
+        .sorted()
+    } catch {
+      throw DatasetError.unreadableFolder(path: folder, reason: error.localizedDescription)
+    }
+  }
+
+  private static func isLink(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+  }
+}
+
+/// What a path leads to, links followed. A dangling link counts as a file: reading it gives the reason for the report.
+private enum FileKind {
+  case file, folder, other
+
+  init(of path: String) {
+    var status = stat()
+    if stat(path, &status) == 0 {
+      switch status.st_mode & S_IFMT {
+      case S_IFREG: self = .file
+      case S_IFDIR: self = .folder
+      default: self = .other
+      }
+    } else {
+      self = lstat(path, &status) == 0 ? .file : .other
+    }
+  }
+}

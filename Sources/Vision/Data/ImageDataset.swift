@@ -1,0 +1,56 @@
+/// Pictures with a class each, read one at a time and in any order.
+///
+/// `pixels(at:height:width:)` is called from several threads at once.
+public protocol ImageDataset: Sendable {
+  /// In the order of the labels.
+  var classNames: [String] { get }
+  /// Pictures.
+  var count: Int { get }
+  /// Index into `classNames`.
+  func label(at index: Int) -> Int
+  /// Unique within the data set; a file's path below the data set's folder.
+  func name(at index: Int) -> String
+  /// The picture squashed to `height` × `width` × 3 bytes, rows from the top, R G B.
+  ///
+  /// - Throws: `ImageError`; the loader counts any error as a bad picture.
+  func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8]
+}
+
+extension ImageDataset {
+  /// At most `limit` pictures, drawn at random from `seed` so that classes stay mixed; the whole set when it is no
+  /// larger.
+  public func limited(to limit: Int, seed: UInt64) -> any ImageDataset {
+    precondition(limit > 0, "limited: \(limit) pictures")
+    if limit >= count { return self }
+    var random = SplitMix64(seed, streams.limit)
+    return SubsetDataset(self, indices: random.permutation(count)[..<limit].sorted())
+  }
+}
+
+/// Some pictures of another data set.
+public struct SubsetDataset: ImageDataset {
+  private let base: any ImageDataset
+  private let indices: [Int]
+
+  /// `indices` are positions in `base`.
+  public init(_ base: any ImageDataset, indices: [Int]) {
+    self.base = base
+    self.indices = indices
+  }
+
+  /// In the order of the labels, as the whole set has them.
+  public var classNames: [String] { base.classNames }
+  /// Pictures chosen.
+  public var count: Int { indices.count }
+  /// Index into `classNames`.
+  public func label(at index: Int) -> Int { base.label(at: indices[index]) }
+  /// The name in the whole set.
+  public func name(at index: Int) -> String { base.name(at: indices[index]) }
+  /// As the whole set gives them.
+  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
+    try base.pixels(at: indices[index], height: height, width: width)
+  }
+}
+
+/// One seed serves several draws; each has a stream of its own, so that none repeats another's numbers.
+let streams = (order: 1 as UInt64, split: 2 as UInt64, limit: 3 as UInt64, synthetic: 4 as UInt64)

@@ -1,0 +1,163 @@
+import NeuralNetwork
+import Operations
+import TensorCore
+
+/// Densely connected network (Huang et al. 2017), layer for layer and name for name `keras.applications.DenseNet121` and
+/// its larger sisters with `weights=None`.
+///
+/// Images [batch, height, width, 3] to logits [batch, classes].
+public struct DenseNet: Module {
+  /// The published depths.
+  public enum Variant: String, Sendable, CaseIterable {
+    case densenet121, densenet169, densenet201
+
+    /// Layers of the four dense blocks.
+    public var blocks: [Int] {
+      switch self {
+      case .densenet121: [6, 12, 24, 16]
+      case .densenet169: [6, 12, 32, 32]
+      case .densenet201: [6, 12, 48, 32]
+      }
+    }
+  }
+
+  /// The variant's name, as in Keras.
+  public var name: String? { variant.rawValue }
+  /// The depth.
+  public let variant: Variant
+  /// Number of logits.
+  public let classes: Int
+  /// Whether layers read one shared channel stack; otherwise the plain form that copies and concatenates, the reference
+  /// it is tested against.
+  public let usesChannelStack: Bool
+
+  private let stem: Conv2D
+  private let stemNorm: BatchNorm
+  private let blocks: [DenseBlock]
+  private let transitions: [Transition]
+  private let norm: BatchNorm
+  private let predictions: Dense
+
+  static let epsilon: Float = 1.001e-5
+
+  /// A network without memory yet; see `ParameterArena`.
+  public init(
+    _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true
+  ) {
+    precondition(classes > 0, "DenseNet: at least one class")
+    self.variant = variant
+    self.classes = classes
+    self.usesChannelStack = usesChannelStack
+    let growth = 32
+    var channels = 64
+    stem = Conv2D(
+      inputs: 3, filters: channels, kernelSize: 7, stride: 2,
+      padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), useBias: false, name: "conv1_conv")
+    stemNorm = Self.batchNorm(channels, batchNormMomentum, "conv1_bn")
+    var blocks: [DenseBlock] = []
+    var transitions: [Transition] = []
+    for (index, layers) in variant.blocks.enumerated() {
+      let block = DenseBlock(
+        inputs: channels, layers: layers, growth: growth, momentum: batchNormMomentum, name: "conv\(index + 2)")
+      channels += layers * growth
+      blocks.append(block)
+      guard index < variant.blocks.count - 1 else { continue }
+      transitions.append(Transition(inputs: channels, momentum: batchNormMomentum, name: "pool\(index + 2)"))
+      channels /= 2
+    }
+    self.blocks = blocks
+    self.transitions = transitions
+    norm = Self.batchNorm(channels, batchNormMomentum, "bn")
+    predictions = Dense(inputs: channels, units: classes, name: "predictions")
+  }
+
+  /// Images [batch, height, width, 3] to logits [batch, classes].
+  public func callAsFunction(_ images: Tensor) -> Tensor {
+    var x = stemNorm(stem(images)).relu()
+      .maxPool(
+        window: (3, 3), strides: (2, 2), padding: .explicit(top: 1, bottom: 1, left: 1, right: 1), paddedWith: .zero)
+    for (index, block) in blocks.enumerated() {
+      x = usesChannelStack ? block(x) : block.concatenating(x)
+      if index < transitions.count { x = transitions[index](x) }
+    }
+    return predictions(norm(x).relu().globalAveragePool())
+  }
+
+  static func batchNorm(_ channels: Int, _ momentum: Float, _ name: String) -> BatchNorm {
+    BatchNorm(channels: channels, momentum: momentum, epsilon: epsilon, name: name)
+  }
+}
+
+/// Layers that each read all channels so far and add `growth` more.
+private struct DenseBlock: Module {
+  let name: String? = ""
+  let layers: [DenseLayer]
+  let inputs: Int
+  let growth: Int
+
+  init(inputs: Int, layers: Int, growth: Int, momentum: Float, name: String) {
+    self.inputs = inputs
+    self.growth = growth
+    self.layers = (0..<layers).map { index in
+      DenseLayer(
+        inputs: inputs + index * growth, growth: growth, momentum: momentum, name: "\(name)_block\(index + 1)")
+    }
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    var stack = ChannelStack(shape: x.shape.withChannels(inputs + layers.count * growth), on: x.device)
+    _ = x.copied(into: stack.appendSlab(channels: inputs))
+    for layer in layers {
+      let input = stack.prefix
+      _ = layer(input, into: stack.appendSlab(channels: growth))
+    }
+    return stack.prefix
+  }
+
+  /// The same by copying, with BatchNorm and ReLU computed into memory of their own.
+  func concatenating(_ x: Tensor) -> Tensor {
+    layers.reduce(x) { concatenate([$0, $1.plain($0)]) }
+  }
+}
+
+/// BN-ReLU-conv 1×1-BN-ReLU-conv 3×3.
+private struct DenseLayer: Module {
+  let name: String? = ""
+  let norm1: BatchNorm
+  let conv1: Conv2D
+  let norm2: BatchNorm
+  let conv2: Conv2D
+
+  init(inputs: Int, growth: Int, momentum: Float, name: String) {
+    norm1 = DenseNet.batchNorm(inputs, momentum, "\(name)_0_bn")
+    conv1 = Conv2D(inputs: inputs, filters: 4 * growth, kernelSize: 1, useBias: false, name: "\(name)_1_conv")
+    norm2 = DenseNet.batchNorm(4 * growth, momentum, "\(name)_1_bn")
+    conv2 = Conv2D(inputs: 4 * growth, filters: growth, kernelSize: 3, useBias: false, name: "\(name)_2_conv")
+  }
+
+  func callAsFunction(_ x: Tensor, into slab: Tensor? = nil) -> Tensor {
+    let z = conv1(norm1(x).relu())
+    return conv2(norm2(z).relu(), into: slab)
+  }
+
+  func plain(_ x: Tensor) -> Tensor {
+    let z = conv1(norm1(x).relu().materialized())
+    return conv2(norm2(z).relu().materialized())
+  }
+}
+
+/// BN-ReLU-conv 1×1 to half the channels, then 2×2 average pooling.
+private struct Transition: Module {
+  let name: String? = ""
+  let norm: BatchNorm
+  let conv: Conv2D
+
+  init(inputs: Int, momentum: Float, name: String) {
+    norm = DenseNet.batchNorm(inputs, momentum, "\(name)_bn")
+    conv = Conv2D(inputs: inputs, filters: inputs / 2, kernelSize: 1, useBias: false, name: "\(name)_conv")
+  }
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    conv(norm(x).relu()).averagePool(window: (2, 2), strides: (2, 2))
+  }
+}

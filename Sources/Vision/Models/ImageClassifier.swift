@@ -1,0 +1,52 @@
+import NeuralNetwork
+import Operations
+import TensorCore
+
+/// A backbone behind a resizer: photos in, logits out. Values enter as 0…255 and are multiplied by 1/255.
+public struct ImageClassifier: Module {
+  /// Adds no level to parameter names.
+  public let name: String? = ""
+  /// What brings photos to the size of the backbone.
+  public let resizer: ImageResizer
+  /// What classifies the resized images.
+  public let backbone: DenseNet
+
+  /// A classifier of the two parts.
+  public init(resizer: ImageResizer, backbone: DenseNet) {
+    self.resizer = resizer
+    self.backbone = backbone
+  }
+
+  /// Photos [batch, height, width, 3], bytes or floats of 0…255, to the resized images (0…1) and logits [batch, classes].
+  public func callAsFunction(_ photos: Tensor) -> (resized: Tensor, logits: Tensor) {
+    let resized = resizer(photos.scaled(by: 1 / 255))
+    return (resized, backbone(resized))
+  }
+}
+
+/// What brings photos to the size that the backbone sees.
+public enum ImageResizer: Module {
+  case learnable(LearnableResizer)
+  /// A plain resize without weights: the baseline.
+  case plain(height: Int, width: Int, Interpolation)
+
+  /// Adds no level to parameter names.
+  public var name: String? { "" }
+
+  /// Size of the images that come out.
+  public var targetSize: (height: Int, width: Int) {
+    switch self {
+    case .learnable(let resizer): resizer.options.targetSize
+    case .plain(let height, let width, _): (height, width)
+    }
+  }
+
+  /// [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
+  public func callAsFunction(_ images: Tensor) -> Tensor {
+    switch self {
+    case .learnable(let resizer): resizer(images)
+    case .plain(let height, let width, let interpolation):
+      images.resized(height: height, width: width, interpolation: interpolation)
+    }
+  }
+}

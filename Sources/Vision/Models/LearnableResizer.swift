@@ -1,0 +1,122 @@
+import NeuralNetwork
+import Operations
+import TensorCore
+
+/// The learnable resizer of Talebi & Milanfar 2021 ("Learning to Resize Images for Computer Vision Tasks", ICCV), as the
+/// Keras example of that name builds it: a plain resize plus a small residual net that adds what the task needs.
+///
+/// Images [batch, height, width, 3] with values 0…1 to [batch, targetHeight, targetWidth, 3].
+public struct LearnableResizer: Module {
+  /// The level in parameter names, as in Keras's example.
+  public let name: String? = "learnable_resizer"
+
+  /// What may be chosen; the defaults are the published ones.
+  public struct Options: Sendable, Equatable {
+    /// Size of the images that come out.
+    public var targetSize: (height: Int, width: Int) = (150, 150)
+    /// Filters of the convolutions.
+    public var filters = 16
+    /// Residual blocks.
+    public var blocks = 1
+    /// How the plain resizes inside interpolate.
+    public var interpolation = Interpolation.bilinear
+    /// Whether the plain resizes widen their kernel when they shrink.
+    public var antialias = false
+    /// Slope of the leaky rectifiers.
+    public var slope: Float = 0.2
+    /// Momentum of the moving statistics; see ``BatchNorm``.
+    public var batchNormMomentum: Float = 0.99
+    /// Added to variances; see ``BatchNorm``.
+    public var batchNormEpsilon: Float = 1e-3
+
+    /// The published choices.
+    public init() {}
+
+    /// Whether two sets of choices build the same model.
+    public static func == (a: Options, b: Options) -> Bool {
+      a.targetSize == b.targetSize && a.filters == b.filters && a.blocks == b.blocks
+        && a.interpolation == b.interpolation && a.antialias == b.antialias && a.slope == b.slope
+        && a.batchNormMomentum == b.batchNormMomentum && a.batchNormEpsilon == b.batchNormEpsilon
+    }
+  }
+
+  /// What was chosen.
+  public let options: Options
+  private let wide: Conv2D
+  private let pointwise: Conv2D
+  private let norm: BatchNorm
+  private let blocks: [ResidualBlock]
+  private let last: Conv2D
+  private let lastNorm: BatchNorm
+  private let output: Conv2D
+
+  /// A model without memory yet; see `ParameterArena`.
+  public init(_ options: Options = Options()) {
+    precondition(options.filters > 0 && options.blocks >= 0, "LearnableResizer: filters > 0 and blocks ≥ 0 needed")
+    self.options = options
+    let n = options.filters
+    // Keras numbers layers of a kind in the order of their creation.
+    var numbers = LayerNumbers()
+    func batchNorm() -> BatchNorm {
+      BatchNorm(
+        channels: n, momentum: options.batchNormMomentum, epsilon: options.batchNormEpsilon,
+        name: numbers.next("batch_normalization"))
+    }
+    wide = Conv2D(inputs: 3, filters: n, kernelSize: 7, name: numbers.next("conv2d"))
+    pointwise = Conv2D(inputs: n, filters: n, kernelSize: 1, name: numbers.next("conv2d"))
+    norm = batchNorm()
+    blocks = (0..<options.blocks).map { _ in
+      ResidualBlock(
+        conv1: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
+        norm1: batchNorm(),
+        conv2: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
+        norm2: batchNorm(), slope: options.slope)
+    }
+    last = Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d"))
+    lastNorm = batchNorm()
+    output = Conv2D(inputs: n, filters: 3, kernelSize: 7, name: numbers.next("conv2d"))
+  }
+
+  /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
+  public func callAsFunction(_ images: Tensor) -> Tensor {
+    let naive = resized(images)
+    var x = pointwise(wide(images).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)
+    x = norm(x)
+    let bottleneck = resized(x)
+    var features = bottleneck
+    for block in blocks { features = block(features) }
+    features = bottleneck.adding(lastNorm(last(features)))
+    return naive.adding(output(features))
+  }
+
+  private func resized(_ x: some TensorOperand) -> Tensor {
+    x.resized(
+      height: options.targetSize.height, width: options.targetSize.width, interpolation: options.interpolation,
+      antialias: options.antialias)
+  }
+}
+
+/// x + BN(conv(LeakyReLU(BN(conv(x))))).
+private struct ResidualBlock: Module {
+  let name: String? = ""
+  let conv1: Conv2D
+  let norm1: BatchNorm
+  let conv2: Conv2D
+  let norm2: BatchNorm
+  let slope: Float
+
+  func callAsFunction(_ x: Tensor) -> Tensor {
+    x.adding(norm2(conv2(norm1(conv1(x)).leakyReLU(slope: slope))))
+  }
+}
+
+/// Keras's automatic layer names: `conv2d`, `conv2d_1`, …
+private struct LayerNumbers {
+  private var counts: [String: Int] = [:]
+
+  mutating func next(_ kind: String) -> String {
+    let number = counts[kind, default: 0]
+    counts[kind] = number + 1
+    return number == 0 ? kind : "\(kind)_\(number)"
+  }
+}

@@ -1,0 +1,80 @@
+import NeuralNetwork
+import Operations
+
+/// Everything that decides which model is built; written to a run's `config.json`.
+public struct ModelDescription: Sendable, Equatable, Codable {
+  /// `resizer+densenet121` or `densenet121` (the baseline: a plain resize in front), and the larger DenseNets alike.
+  public var model = "resizer+densenet121"
+  /// Height that photos are squashed to.
+  public var inputHeight = 300
+  /// Width that photos are squashed to.
+  public var inputWidth = 300
+  /// Height that the backbone sees.
+  public var targetHeight = 150
+  /// Width that the backbone sees.
+  public var targetWidth = 150
+  /// Filters of the learnable resizer.
+  public var filters = 16
+  /// Residual blocks of the learnable resizer.
+  public var blocks = 1
+  /// How resizes inside the model interpolate; see ``Interpolation``.
+  public var interpolation = "bilinear"
+  /// Number of classes.
+  public var classes = 2
+  /// Momentum of the moving statistics; see ``BatchNorm``.
+  public var batchNormMomentum: Float = 0.99
+
+  /// The published model.
+  public init() {}
+
+  /// The names that `model` may have.
+  public static let models = DenseNet.Variant.allCases.flatMap { ["resizer+\($0.rawValue)", $0.rawValue] }
+
+  /// Builds the model. Throws `ModelError` for a name or size that makes none.
+  public func build() throws -> ImageClassifier {
+    guard Self.models.contains(model),
+      let backbone = DenseNet.Variant(rawValue: String(model.split(separator: "+").last ?? ""))
+    else { throw ModelError.unknownModel(model) }
+    guard let interpolation = Interpolation(rawValue: interpolation) else {
+      throw ModelError.unknownInterpolation(interpolation)
+    }
+    // The stem and the three transitions halve five times; the last block needs a pixel.
+    guard targetHeight >= 32, targetWidth >= 32 else { throw ModelError.targetTooSmall(targetHeight, targetWidth) }
+    let front: ImageResizer
+    if hasResizer {
+      var options = LearnableResizer.Options()
+      options.targetSize = (targetHeight, targetWidth)
+      options.filters = filters
+      options.blocks = blocks
+      options.interpolation = interpolation
+      options.batchNormMomentum = batchNormMomentum
+      front = .learnable(LearnableResizer(options))
+    } else {
+      front = .plain(height: targetHeight, width: targetWidth, interpolation)
+    }
+    return ImageClassifier(
+      resizer: front, backbone: DenseNet(backbone, classes: classes, batchNormMomentum: batchNormMomentum))
+  }
+
+  /// Whether a learnable resizer comes first; otherwise a plain resize does.
+  public var hasResizer: Bool { model.hasPrefix("resizer+") }
+}
+
+/// Why a model cannot be built.
+public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
+  case unknownModel(String)
+  case unknownInterpolation(String)
+  case targetTooSmall(Int, Int)
+
+  /// Why it cannot be built and what would do, in one line.
+  public var description: String {
+    switch self {
+    case .unknownModel(let name):
+      "unknown model '\(name)'; known are \(ModelDescription.models.joined(separator: ", "))"
+    case .unknownInterpolation(let name):
+      "unknown interpolation '\(name)'; known are \(Interpolation.allCases.map(\.rawValue).joined(separator: ", "))"
+    case .targetTooSmall(let height, let width):
+      "the target size \(height)×\(width) is too small: a DenseNet halves it five times, so 32×32 is the least"
+    }
+  }
+}

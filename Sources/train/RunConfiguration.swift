@@ -1,0 +1,48 @@
+import Fovea
+
+/// All choices of a run with the defaults filled in; `config.json`.
+struct RunConfiguration: Codable {
+  var data: String?
+  var model: ModelDescription
+  var epochs: Int
+  var batchSize: Int
+  var optimizer: String
+  var learningRate: Float
+  var schedule: String
+  var warmup: Int
+  var weightDecay: Float
+  var clipNorm: Float?
+  var labelSmoothing: Float
+  var seed: UInt64
+  var steps: Int?
+  var limit: Int?
+  var validationSplit: Double
+  var workers: Int
+  var device: String
+  var trainingImages: Int
+  var validationImages: Int
+  var classNames: [String]
+
+  /// The update rule by name.
+  var rule: OptimizerRule {
+    switch OptimizerName(rawValue: optimizer) ?? .sgd {
+    case .sgd: .sgd(weightDecay: weightDecay)
+    case .momentum: .sgd(momentum: 0.9, weightDecay: weightDecay)
+    case .nesterov: .sgd(momentum: 0.9, nesterov: true, weightDecay: weightDecay)
+    case .adam: .adam()
+    case .adamw: .adamW(weightDecay: weightDecay)
+    }
+  }
+
+  /// The learning rate over `total` steps.
+  func learningRateSchedule(total: Int) -> LearningRateSchedule {
+    let rest = max(total - warmup, 1)
+    let schedule: LearningRateSchedule =
+      switch ScheduleName(rawValue: schedule) ?? .constant {
+      case .constant: .constant(learningRate)
+      case .cosine: .cosine(learningRate, steps: rest)
+      case .step: .step(learningRate, every: max((rest + 2) / 3, 1), factor: 0.1)
+      }
+    return schedule.warmedUp(over: warmup)
+  }
+}

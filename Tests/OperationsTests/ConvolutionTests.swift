@@ -1,0 +1,137 @@
+import Operations
+import ReferenceOperations
+import TensorCore
+import Testing
+
+extension OperationsTests {
+  @Suite struct ConvolutionTests {}
+}
+
+/// One row of the table; what is not said is a 3×3 kernel of stride 1 without bias and pending steps.
+private struct ConvolutionCase: CustomTestStringConvertible {
+  var batch = 2
+  /// Height and width.
+  var image: (Int, Int)
+  var inputs: Int
+  var outputs: Int
+  var kernel = (3, 3)
+  var strides = (1, 1)
+  var padding = Operations.Padding.same
+  var bias = false
+  var prologue = PrologueStructure.none
+
+  var testDescription: String {
+    "\(kernel.0)×\(kernel.1) \(inputs)→\(outputs) on \(batch)×\(image.0)×\(image.1), strides \(strides), \(padding)"
+      + ", bias \(bias), prologue \(prologue)"
+  }
+
+  var referencePadding: ReferenceOperations.Padding {
+    switch padding {
+    case .valid: return .valid
+    case .same:
+      return .same(
+        input: Size2D(image.0, image.1), window: Size2D(kernel.0, kernel.1), strides: Size2D(strides.0, strides.1))
+    case .explicit(let top, let bottom, let left, let right):
+      return ReferenceOperations.Padding(top: top, bottom: bottom, left: left, right: right)
+    }
+  }
+
+  /// Compares with the reference, the algorithm being forced by the caller.
+  func check(_ name: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    let x = ReferenceTensor.random([batch, image.0, image.1, inputs], seed: 1)
+    let filter = ReferenceTensor.random([kernel.0, kernel.1, inputs, outputs], seed: 2)
+    let biasValues = bias ? ReferenceTensor.random([outputs], seed: 3) : nil
+    let affine = prologue.affineRows(channels: inputs, seed: 4)
+    let strides = Size2D(strides.0, strides.1)
+
+    let read = prologue.value(x, affine: affine)
+    let y = Reference.conv2d(read, filter: filter, bias: biasValues, strides: strides, padding: referencePadding)
+    let dy = ReferenceTensor.random(y.shape, seed: 5)
+    let inner = Reference.conv2dGradient(
+      read, filter: filter, gradient: dy, strides: strides, padding: referencePadding)
+    let outer = prologue.gradients(x, affine: affine, gradient: inner.x)
+
+    let taps = kernel.0 * kernel.1
+    let pixels = y.count / outputs
+    var inputs = [Input.viewable(x), .whole(filter)]
+    var gradients: [(value: ReferenceTensor, terms: Int)?] = [(outer.x, taps * outputs), (inner.filter, pixels)]
+    if let biasValues {
+      inputs.append(.whole(biasValues))
+      gradients.append((inner.bias, pixels))
+    }
+    if let affine {
+      inputs.append(.whole(affine))
+      gradients.append((outer.affine, taps * outputs + x.count / x.channels))
+    }
+    try OperationsTests.check(
+      name, inputs: inputs, seed: dy,
+      expected: Expectation(value: y, terms: taps * self.inputs, gradients: gradients), sourceLocation: sourceLocation
+    ) { tensors in
+      prologue.apply(to: tensors[0], affine: affine == nil ? nil : tensors[tensors.count - 1])
+        .conv2d(
+          filter: tensors[1], bias: biasValues == nil ? nil : tensors[2], strides: self.strides, padding: padding)
+    }
+  }
+}
+
+/// Kernel sizes, strides and paddings at odd sizes.
+private let shapes = [
+  ConvolutionCase(batch: 1, image: (1, 1), inputs: 1, outputs: 1, kernel: (1, 1)),
+  ConvolutionCase(image: (5, 7), inputs: 65, outputs: 33, kernel: (1, 1), bias: true),
+  ConvolutionCase(batch: 3, image: (7, 9), inputs: 7, outputs: 31, kernel: (1, 1), bias: true),
+  ConvolutionCase(batch: 1, image: (3, 3), inputs: 300, outputs: 2, kernel: (1, 1), prologue: .affinePost),
+  ConvolutionCase(image: (7, 5), inputs: 16, outputs: 7, kernel: (1, 1), strides: (2, 2)),
+  ConvolutionCase(image: (8, 7), inputs: 31, outputs: 2, kernel: (1, 1), strides: (3, 3), padding: .valid),
+  ConvolutionCase(
+    image: (3, 4), inputs: 3, outputs: 3, kernel: (1, 1),
+    padding: .explicit(top: 1, bottom: 2, left: 1, right: 0), bias: true, prologue: .affine),
+  ConvolutionCase(image: (9, 7), inputs: 3, outputs: 16, bias: true),
+  ConvolutionCase(image: (5, 9), inputs: 31, outputs: 33, prologue: .affinePost),
+  ConvolutionCase(image: (3, 27), inputs: 2, outputs: 1, bias: true),
+  ConvolutionCase(image: (4, 1), inputs: 16, outputs: 16),
+  ConvolutionCase(image: (3, 3), inputs: 16, outputs: 16, padding: .valid),
+  ConvolutionCase(image: (9, 8), inputs: 7, outputs: 3, strides: (2, 2), padding: .valid),
+  ConvolutionCase(image: (7, 6), inputs: 3, outputs: 7, strides: (2, 2)),
+  ConvolutionCase(image: (10, 11), inputs: 2, outputs: 65, strides: (3, 3), bias: true),
+  ConvolutionCase(image: (6, 7), inputs: 3, outputs: 7, strides: (1, 2)),
+  ConvolutionCase(image: (7, 6), inputs: 3, outputs: 7, strides: (2, 1), prologue: .pre),
+  ConvolutionCase(
+    image: (4, 5), inputs: 33, outputs: 2, padding: .explicit(top: 2, bottom: 0, left: 1, right: 3), bias: true,
+    prologue: .preAffinePost),
+  ConvolutionCase(
+    image: (8, 9), inputs: 2, outputs: 3, kernel: (2, 2), strides: (3, 3),
+    padding: .explicit(top: 1, bottom: 0, left: 0, right: 2)),
+  ConvolutionCase(image: (4, 6), inputs: 7, outputs: 31, kernel: (1, 3), prologue: .affinePost),
+  ConvolutionCase(image: (6, 5), inputs: 65, outputs: 3, kernel: (3, 1), bias: true, prologue: .preAffine),
+  ConvolutionCase(image: (8, 5), inputs: 3, outputs: 16, kernel: (5, 5)),
+  ConvolutionCase(image: (2, 3), inputs: 1, outputs: 2, kernel: (5, 5), prologue: .pre),
+  ConvolutionCase(image: (3, 4), inputs: 2, outputs: 1, kernel: (7, 7), prologue: .affine),
+  ConvolutionCase(
+    image: (15, 13), inputs: 3, outputs: 33, kernel: (7, 7), strides: (2, 2),
+    padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), bias: true),
+]
+
+/// Every structure of pending steps with a pointwise, an ordinary and a strided kernel.
+private let prologues = PrologueStructure.allCases.flatMap { prologue in
+  [
+    ConvolutionCase(image: (3, 5), inputs: 33, outputs: 16, kernel: (1, 1), prologue: prologue),
+    ConvolutionCase(image: (5, 3), inputs: 7, outputs: 2, bias: true, prologue: prologue),
+    ConvolutionCase(image: (5, 4), inputs: 3, outputs: 16, strides: (2, 2), prologue: prologue),
+  ]
+}
+
+extension OperationsTests.ConvolutionTests {
+  @Test(arguments: ConvolutionAlgorithm.allCases)
+  func shapesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
+    try ConvolutionAlgorithm.$forced.withValue(algorithm) {
+      for row in shapes { try row.check("\(algorithm): \(row.testDescription)") }
+    }
+  }
+
+  @Test(arguments: ConvolutionAlgorithm.allCases)
+  func prologuesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
+    try ConvolutionAlgorithm.$forced.withValue(algorithm) {
+      for row in prologues { try row.check("\(algorithm): \(row.testDescription)") }
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import OpenCLRuntime
+import ReferenceOperations
+import TensorCore
+import Testing
+
+@testable import Operations
+
+/// Tests on a device, one after another: one thread at a time builds work for a device, and POCL 3.1 crashed when two
+/// threads opened it at once.
+@Suite(.serialized)
+struct DeviceTests {
+  static let device = Result { try Device.open() }
+}
+
+extension DeviceTests {
+  /// The tiled kernels against the double-precision reference and against the vector kernels.
+  struct TiledConvolutionTests {
+    /// Single precision over sums of up to some hundred terms.
+    private static let tolerance = 2e-6
+
+    private func check(_ test: ConvolutionCase, tile: TiledConvolution.Tile? = nil) throws {
+      let device = try DeviceTests.device.get()
+      let expected = test.reference()
+      let tiled = try TiledConvolution.$forcedTile.withValue(tile) {
+        try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
+      }
+      let again = try TiledConvolution.$forcedTile.withValue(tile) {
+        try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
+      }
+      #expect(tiled == again, "\(test): two runs differ")
+      #expect(tiled["guard"] == [], "\(test): writes beyond its channels")
+      // The vector kernels keep windows in private memory: for CPUs only.
+      let vector =
+        device.isCPU ? try ConvolutionAlgorithm.$forced.withValue(.vector) { try test.run(on: device) } : tiled
+      for (name, reference) in expected {
+        let values = try #require(tiled[name], "\(test): no \(name)")
+        let error = distance(values, reference.values.values, reference)
+        #expect(error < Self.tolerance, "\(test): \(name) is \(error) from the reference")
+        let others = try #require(vector[name], "\(test): no \(name) from the vector kernels")
+        let difference = distance(values, others.map(Double.init), reference)
+        #expect(difference < Self.tolerance, "\(test): \(name) is \(difference) from the vector kernels")
+      }
+    }
+
+    private func distance(_ a: [Float], _ b: [Double], _ reference: ConvolutionCase.Expected) -> Double {
+      guard a.count == b.count else { return .nan }
+      let difference = ReferenceTensor(reference.values.shape, zip(a, b).map { Double($0) - $1 })
+      func norm(_ x: ReferenceTensor) -> Double { x.values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+      return norm(difference) / max(norm(reference.magnitudes), .leastNormalMagnitude)
+    }
+
+    @Test("any number of channels", arguments: [1, 2, 7, 31, 33, 65], [1, 2, 7, 31, 33, 65])
+    func channels(inputs: Int, outputs: Int) throws {
+      let pointwise = (inputs + outputs) % 2 == 0
+      try check(
+        ConvolutionCase(
+          inputs: inputs, outputs: outputs, kernel: pointwise ? (1, 1) : (3, 3),
+          pad: pointwise ? (0, 0, 0, 0) : (1, 1, 1, 1), pre: 0.2, affine: true))
+    }
+
+    @Test("aligned channels, terms tap by tap", arguments: [4, 16, 20, 32, 64], [4, 16, 32, 36, 128])
+    func alignedChannels(inputs: Int, outputs: Int) throws {
+      try check(ConvolutionCase(inputs: inputs, outputs: outputs, affine: true, post: 0))
+    }
+
+    @Test("every structure of a prologue", arguments: 0..<8, [(1, 1), (3, 3)])
+    func prologues(bits: Int, kernel: (Int, Int)) throws {
+      var test = ConvolutionCase(inputs: 7, outputs: 5, kernel: kernel)
+      test.pad = kernel.0 == 1 ? (0, 0, 0, 0) : (1, 1, 1, 1)
+      test.pre = bits & 1 == 0 ? nil : 0.2
+      test.affine = bits & 2 != 0
+      test.post = bits & 4 == 0 ? nil : 0
+      try check(test)
+      test.inputs = 16
+      test.outputs = 8
+      test.twice = true
+      try check(test)
+    }
+
+    @Test(
+      "any stride, kernel and padding",
+      arguments: [
+        ConvolutionCase(kernel: (3, 3), strides: (2, 2)),
+        ConvolutionCase(kernel: (3, 3), strides: (3, 3)),
+        ConvolutionCase(kernel: (3, 3), strides: (2, 3), pad: (0, 1, 1, 0)),
+        ConvolutionCase(kernel: (1, 1), strides: (2, 2), pad: (0, 0, 0, 0)),
+        ConvolutionCase(kernel: (1, 1), strides: (3, 2), pad: (0, 0, 0, 0)),
+        ConvolutionCase(kernel: (2, 5), strides: (3, 1), pad: (0, 0, 2, 2)),
+        ConvolutionCase(
+          height: 17, width: 15, inputs: 3, outputs: 20, kernel: (7, 7), strides: (2, 2), pad: (3, 3, 3, 3)),
+        ConvolutionCase(height: 1, width: 9, kernel: (1, 9), pad: (0, 0, 4, 4)),
+        ConvolutionCase(height: 4, width: 4, kernel: (5, 5), pad: (4, 4, 4, 4)),
+        ConvolutionCase(height: 1, width: 1, kernel: (1, 1), pad: (0, 0, 0, 0)),
+        ConvolutionCase(height: 2, width: 2, kernel: (1, 1), strides: (3, 3), pad: (0, 0, 0, 0)),
+        ConvolutionCase(batch: 1, height: 7, width: 3, inputs: 16, outputs: 32, kernel: (3, 3), strides: (2, 2)),
+        ConvolutionCase(batch: 3, height: 6, width: 7, inputs: 20, outputs: 12, kernel: (3, 2), strides: (3, 2)),
+      ])
+    func geometry(test: ConvolutionCase) throws {
+      try check(test)
+      var test = test
+      test.pre = 0
+      test.affine = true
+      test.post = 0.1
+      test.twice = true
+      try check(test)
+    }
+
+    @Test("slabs of wider storages", arguments: [(0, 3), (4, 4), (3, 2), (1, 0), (8, 16)], [true, false])
+    func slabs(gap: (Int, Int), aligned: Bool) throws {
+      var test = ConvolutionCase(inputs: aligned ? 16 : 9, outputs: aligned ? 8 : 33, affine: true, post: 0)
+      test.inputGap = gap
+      test.outputGap = (gap.1, gap.0)
+      try check(test)
+      test.kernel = (1, 1)
+      test.pad = (0, 0, 0, 0)
+      test.twice = true
+      test.bias = false
+      try check(test)
+    }
+
+    @Test("the affine's gradient without that of the input", arguments: [1, 2])
+    func affineOnly(stride: Int) throws {
+      try check(
+        ConvolutionCase(inputs: 33, outputs: 8, strides: (stride, stride), affine: true, post: 0, wantsInput: false))
+    }
+
+    @Test("every tile", arguments: TiledConvolution.tiles, [1, 2])
+    func tiles(tile: TiledConvolution.Tile, stride: Int) throws {
+      var test = ConvolutionCase(
+        height: 13, width: 12, inputs: 36, outputs: 40, strides: (stride, stride), affine: true, post: 0)
+      try check(test, tile: tile)
+      test.inputs = 35
+      test.outputs = 131
+      test.kernel = (1, 1)
+      test.pad = (0, 0, 0, 0)
+      test.twice = true
+      try check(test, tile: tile)
+    }
+
+    @Test("many pixels: several splits and the large tiles", arguments: [(70, 66), (64, 128), (16, 32), (3, 16)])
+    func manyPixels(inputs: Int, outputs: Int) throws {
+      try check(
+        ConvolutionCase(
+          height: 33, width: 31, inputs: inputs, outputs: outputs, kernel: (1, 1), pad: (0, 0, 0, 0), affine: true,
+          post: 0))
+    }
+
+    /// Few pixels, so that tools which interpret kernels get through: every structure that a kernel can have.
+    @Test(
+      "tiny",
+      arguments: [
+        ConvolutionCase(batch: 1, height: 3, width: 3, inputs: 3, outputs: 2, pre: 0.2, affine: true, post: 0),
+        ConvolutionCase(
+          batch: 1, height: 3, width: 4, inputs: 4, outputs: 4, kernel: (1, 1), pad: (0, 0, 0, 0), affine: true,
+          post: 0, twice: true),
+        ConvolutionCase(batch: 2, height: 3, width: 2, inputs: 16, outputs: 16, strides: (2, 2), post: 0),
+        ConvolutionCase(
+          batch: 1, height: 5, width: 4, inputs: 5, outputs: 7, kernel: (2, 3), strides: (3, 2), pre: 0, affine: true,
+          inputGap: (3, 2), outputGap: (1, 4), wantsInput: false),
+      ], TiledConvolution.tiles)
+    func tiny(test: ConvolutionCase, tile: TiledConvolution.Tile) throws {
+      try check(test, tile: tile)
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import Foundation
+import NeuralNetwork
+import OpenCLRuntime
+import Operations
+import TensorCore
+import Testing
+
+@testable import Vision
+
+/// Tests that run whole models; one at a time, because one thread builds a device's work.
+@Suite(.serialized) struct DeviceModelTests {
+  static let device = Result { try Device.open("cpu") }
+
+  static let references: [String] = {
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appendingPathComponent("../../Fixtures/reference").standardizedFileURL.path
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.filter { $0.hasSuffix(".safetensors") }.sorted().map { folder + "/" + $0 }
+  }()
+
+  @Test func referenceFilesAreThere() {
+    #expect(Self.references.count >= 7)
+  }
+
+  /// Keras in float64 against the device: resizers of several sizes, ratios, filters, blocks and methods.
+  @Test(arguments: references) func kerasReference(_ path: String) throws {
+    let report = try replay(ReferenceFile(contentsOf: path), on: Self.device.get())
+    let failed = report.tensors.filter { !$0.passed }.map { "\($0.name): \($0.relativeL2)" }
+    #expect(report.passed, "\(failed)")
+    // Twice TensorFlow's own median error on the resizer.
+    let median = try #require(report.gradientMedian)
+    #expect(median <= 6e-6)
+  }
+
+  /// Channel stacks, shared statistics and prologues against concatenation, one BatchNorm at a time and copies, over the
+  /// whole model: every gradient. The two differ only in the order of sums; with BN shifts near 3 few ReLU inputs are
+  /// near 0, where a sign flip would change a gradient by more than rounding.
+  @Test func fusedEqualsPlain() throws {
+    let device = try Self.device.get()
+    var options = LearnableResizer.Options()
+    options.targetSize = (40, 36)
+    options.filters = 5
+    let random = { (count: Int, seed: UInt64) -> [Float] in
+      var numbers = RandomNumbers(seed: seed)
+      return (0..<count).map { _ in numbers.uniform() * 255 }
+    }
+    var results: [[String: [Float]]] = []
+    var losses: [Float] = []
+    for usesChannelStack in [true, false] {
+      let classifier = ImageClassifier(
+        resizer: .learnable(LearnableResizer(options)), backbone: DenseNet(usesChannelStack: usesChannelStack))
+      let arena = ParameterArena(classifier, on: device, seed: 3)
+      for parameter in arena.parameters where parameter.name.hasPrefix("densenet") && parameter.name.hasSuffix("beta") {
+        arena.set(parameter, to: Array(repeating: 3, count: parameter.shape.count))
+      }
+      let photos = Tensor(random(4 * 57 * 61 * 3, 5), shape: [4, 57, 61, 3], on: device)
+      let targets = Tensor([1, 0, 0, 1, 1, 0, 0, 1], shape: [4, 2], on: device)
+      let (loss, gradients) = withTraining {
+        valueWithGradients { classifier(photos).logits.softmaxCrossEntropy(targets: targets, labelSmoothing: 0.1).loss }
+      }
+      losses.append(try loss.item())
+      var values: [String: [Float]] = [:]
+      for parameter in arena.parameters where parameter.isTrainable {
+        values[parameter.name] = try #require(gradients[parameter.tensor]).floats()
+      }
+      results.append(values)
+    }
+    #expect(abs(losses[0] - losses[1]) <= 1e-5 * abs(losses[1]))
+    let norms = results[1].mapValues { $0.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }
+    let middle = norms.values.sorted()[norms.count / 2]
+    var errors: [Double] = []
+    for (name, plain) in results[1] {
+      let fused = try #require(results[0][name])
+      let difference = zip(fused, plain).reduce(0.0) { $0 + pow(Double($1.0) - Double($1.1), 2) }.squareRoot()
+      let error = difference / max(norms[name] ?? 0, middle * 1e-3)
+      errors.append(error)
+      #expect(error < 2e-2, "\(name)")
+    }
+    #expect(errors.sorted()[errors.count / 2] < 2e-5)
+  }
+
+  /// Two runs from one seed end with the same bits.
+  @Test func runsAreReproducible() throws {
+    let device = try Self.device.get()
+    var outcomes: [[Float]] = []
+    for _ in 0..<2 {
+      var description = ModelDescription()
+      (description.targetHeight, description.targetWidth) = (32, 32)
+      description.filters = 4
+      let classifier = try description.build()
+      let arena = ParameterArena(classifier, on: device, seed: 7)
+      let optimizer = Optimizer(.adam(), schedule: .constant(1e-3), arena: arena)
+      var numbers = RandomNumbers(seed: 1)
+      for _ in 0..<2 {
+        let pixels = (0..<2 * 48 * 48 * 3).map { _ in UInt8(truncatingIfNeeded: numbers.next()) }
+        let photos = Tensor(pixels, shape: [2, 48, 48, 3], on: device)
+        let targets = Tensor([1, 0, 0, 1], shape: [2, 2], on: device)
+        let (_, gradients) = withTraining {
+          valueWithGradients { classifier(photos).logits.softmaxCrossEntropy(targets: targets).loss }
+        }
+        optimizer.update(gradients)
+      }
+      outcomes.append(try arena.weights.floats() + arena.statistics.floats())
+    }
+    #expect(outcomes[0] == outcomes[1])
+    #expect(!outcomes[0].contains { !$0.isFinite })
+  }
+}
