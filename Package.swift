@@ -60,7 +60,9 @@ let package = Package(
     .testTarget(
       name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "NeuralNetworkTests", dependencies: ["NeuralNetwork"]),
+    .testTarget(
+      name: "NeuralNetworkTests",
+      dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),

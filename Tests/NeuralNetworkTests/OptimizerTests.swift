@@ -1,0 +1,148 @@
+import NeuralNetwork
+import OpenCLRuntime
+import Operations
+import ReferenceOperations
+import TensorCore
+import Testing
+
+/// A module with one weight that the loss is linear in, so that its gradient is what the test says.
+private struct OneWeight: Module {
+  let weight = Parameter([7], .uniform(-1, 1))
+}
+
+private struct NamedLayers: Module {
+  let first = Dense(inputs: 3, units: 4)
+  let blocks = [Dense(inputs: 4, units: 4), Dense(inputs: 4, units: 2, name: "last")]
+  let norm: BatchNorm? = BatchNorm(channels: 2)
+}
+
+@Suite(.serialized) struct OptimizerTests {
+  static let device = Result { try Device.open("cpu") }
+
+  struct Case: CustomTestStringConvertible, Sendable {
+    var testDescription: String
+    var rule: OptimizerRule
+    var clipNorm: Float?
+    var reference:
+      @Sendable (inout ReferenceTensor, inout ReferenceTensor, inout ReferenceTensor, ReferenceTensor, Int) -> Void
+  }
+
+  static let cases: [Case] = [
+    Case(testDescription: "SGD", rule: .sgd(weightDecay: 0.1)) { w, first, _, g, _ in
+      Reference.sgd(&w, velocity: &first, gradient: g, learningRate: 0.05, weightDecay: 0.1)
+    },
+    Case(testDescription: "momentum", rule: .sgd(momentum: 0.9)) { w, first, _, g, _ in
+      Reference.sgd(&w, velocity: &first, gradient: g, learningRate: 0.05, momentum: 0.9)
+    },
+    Case(testDescription: "Nesterov", rule: .sgd(momentum: 0.9, nesterov: true, weightDecay: 0.1)) {
+      w, first, _, g, _ in
+      Reference.sgd(
+        &w, velocity: &first, gradient: g, learningRate: 0.05, momentum: 0.9, nesterov: true, weightDecay: 0.1)
+    },
+    Case(testDescription: "Adam", rule: .adam()) { w, first, second, g, step in
+      Reference.adam(&w, first: &first, second: &second, gradient: g, step: step, learningRate: 0.05)
+    },
+    Case(testDescription: "AdamW", rule: .adamW(weightDecay: 0.1)) { w, first, second, g, step in
+      Reference.adam(
+        &w, first: &first, second: &second, gradient: g, step: step, learningRate: 0.05, weightDecay: 0.1)
+    },
+    Case(testDescription: "clipped SGD", rule: .sgd(), clipNorm: 0.5) { w, first, _, g, _ in
+      let clipped = Reference.clipByGlobalNorm([g], maximum: 0.5).gradients[0]
+      Reference.sgd(&w, velocity: &first, gradient: clipped, learningRate: 0.05)
+    },
+  ]
+
+  /// Five steps against the reference. A handful of float32 operations a step: errors of a few 6e-8.
+  @Test(arguments: cases) func followsTheReference(_ test: Case) throws {
+    let device = try Self.device.get()
+    let model = OneWeight()
+    let arena = ParameterArena(model, on: device, seed: 1)
+    let optimizer = Optimizer(test.rule, schedule: .constant(0.05), clipNorm: test.clipNorm, arena: arena)
+    var weight = ReferenceTensor([7], values: try model.weight.tensor.floats())
+    var (first, second) = (ReferenceTensor([7]), ReferenceTensor([7]))
+    for step in 1...5 {
+      let gradient = ReferenceTensor.random([7], seed: UInt64(step))
+      let factors = Tensor(gradient.values.map { Float($0) }, shape: [7], on: device)
+      let (_, gradients) = valueWithGradients { (model.weight.tensor * factors).sum() }
+      optimizer.update(gradients)
+      test.reference(&weight, &first, &second, gradient, step)
+    }
+    let error = relativeL2(try model.weight.tensor.floats(), to: weight)
+    #expect(error < 1e-6)
+  }
+
+  @Test func parametersWithoutAGradientStayAsTheyAre() throws {
+    let device = try Self.device.get()
+    let model = NamedLayers()
+    let arena = ParameterArena(model, on: device, seed: 1)
+    let before = try model.blocks[1].kernel.tensor.floats()
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.1), arena: arena)
+    // Only the first layer takes part, after a pass in which all did.
+    for usesAll in [true, false] {
+      let x = Tensor([1, 2, 3], shape: [1, 3], on: device)
+      let (_, gradients) = valueWithGradients {
+        let y = model.first(x)
+        return usesAll ? model.blocks[1](model.blocks[0](y)).sum() : y.sum()
+      }
+      if !usesAll { optimizer.update(gradients) }
+    }
+    #expect(try model.blocks[1].kernel.tensor.floats() == before)
+  }
+
+  @Test func namesComeFromPropertiesAndLayers() {
+    let names = NamedLayers().namedParameters().map(\.name)
+    #expect(
+      names == [
+        "first/kernel", "first/bias", "blocks_0/kernel", "blocks_0/bias", "last/kernel", "last/bias", "norm/gamma",
+        "norm/beta", "norm/moving_mean", "norm/moving_variance",
+      ])
+  }
+
+  @Test func startDependsOnSeedAndNameAlone() throws {
+    let device = try Self.device.get()
+    let (one, two, other) = (NamedLayers(), NamedLayers(), NamedLayers())
+    _ = ParameterArena(one, on: device, seed: 5)
+    _ = ParameterArena(two, on: device, seed: 5)
+    _ = ParameterArena(other, on: device, seed: 6)
+    #expect(try one.first.kernel.tensor.floats() == two.first.kernel.tensor.floats())
+    #expect(try one.first.kernel.tensor.floats() != other.first.kernel.tensor.floats())
+    // Glorot: ±√(6 / 7) for three inputs and four outputs.
+    let limit = (6.0 / 7).squareRoot()
+    #expect(try one.first.kernel.tensor.floats().allSatisfy { abs(Double($0)) <= limit } == true)
+  }
+
+  @Test func batchNormFollowsTheBatchInTrainingOnly() throws {
+    let device = try Self.device.get()
+    let norm = BatchNorm(channels: 3, momentum: 0.9)
+    _ = ParameterArena(norm, on: device)
+    let x = ReferenceTensor.random([2, 4, 5, 3], seed: 4)
+    let input = Tensor(x.values.map { Float($0) }, shape: [2, 4, 5, 3], on: device)
+    _ = norm(input)
+    #expect(try norm.movingMean.tensor.floats() == [0, 0, 0])
+    withTraining { _ = norm(input) }
+    let (mean, variance) = Reference.moments(x)
+    let zero = ReferenceTensor([3])
+    let one = ReferenceTensor([3], repeating: 1)
+    let movingMean = relativeL2(
+      try norm.movingMean.tensor.floats(), to: Reference.movingStatistic(zero, batch: mean, momentum: 0.9))
+    let movingVariance = relativeL2(
+      try norm.movingVariance.tensor.floats(), to: Reference.movingStatistic(one, batch: variance, momentum: 0.9))
+    #expect(movingMean < 1e-5 && movingVariance < 1e-6)
+    // The mean over the batches from the first on.
+    for batch in 0..<2 { Phase.$current.withValue(.reestimation(batch: batch)) { _ = norm(input) } }
+    let reestimated = relativeL2(try norm.movingMean.tensor.floats(), to: mean)
+    #expect(reestimated < 1e-5)
+  }
+}
+
+@Suite struct ScheduleTests {
+  @Test func rates() {
+    #expect(LearningRateSchedule.constant(0.1).rate(1000) == 0.1)
+    let cosine = LearningRateSchedule.cosine(1, steps: 10, final: 0.2)
+    #expect(cosine.rate(0) == 1 && abs(cosine.rate(5) - 0.6) < 1e-6 && cosine.rate(20) == 0.2)
+    let step = LearningRateSchedule.step(1, every: 3, factor: 0.5)
+    #expect([0, 2, 3, 6].map { step.rate($0) } == [1, 1, 0.5, 0.25])
+    let warm = LearningRateSchedule.constant(1).warmedUp(over: 4)
+    #expect([0, 1, 3, 4].map { warm.rate($0) } == [0.25, 0.5, 1, 1])
+  }
+}
