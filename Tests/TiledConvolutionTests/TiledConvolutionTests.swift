@@ -1,9 +1,19 @@
+import Foundation
 import OpenCLRuntime
 import ReferenceOperations
 import TensorCore
 import Testing
 
 @testable import Operations
+
+/// Whether every combination is tried. Each is a program that POCL compiles for seconds the first time, so by default
+/// every value occurs, but not with every other: FOVEA_THOROUGH=1 tries all.
+private let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
+
+/// All combinations of the two lists, or by default each value once, in the order given.
+private func pairs<A, B>(_ a: [A], _ b: [B]) -> [(A, B)] {
+  thorough ? a.flatMap { x in b.map { (x, $0) } } : Array(zip(a, b))
+}
 
 /// Tests on a device, one after another: one thread at a time builds work for a device, and POCL 3.1 crashed when two
 /// threads opened it at once.
@@ -49,7 +59,7 @@ extension DeviceTests {
       return norm(difference) / max(norm(reference.magnitudes), .leastNormalMagnitude)
     }
 
-    @Test("any number of channels", arguments: [1, 2, 7, 31, 33, 65], [1, 2, 7, 31, 33, 65])
+    @Test("any number of channels", arguments: pairs([1, 2, 7, 31, 33, 65], [65, 1, 33, 2, 7, 31]))
     func channels(inputs: Int, outputs: Int) throws {
       let pointwise = (inputs + outputs) % 2 == 0
       try check(
@@ -58,13 +68,14 @@ extension DeviceTests {
           pad: pointwise ? (0, 0, 0, 0) : (1, 1, 1, 1), pre: 0.2, affine: true))
     }
 
-    @Test("aligned channels, terms tap by tap", arguments: [4, 16, 20, 32, 64], [4, 16, 32, 36, 128])
+    @Test("aligned channels, terms tap by tap", arguments: pairs([4, 16, 20, 32, 64], [36, 4, 16, 128, 32]))
     func alignedChannels(inputs: Int, outputs: Int) throws {
       try check(ConvolutionCase(inputs: inputs, outputs: outputs, affine: true, post: 0))
     }
 
-    @Test("every structure of a prologue", arguments: 0..<8, [(1, 1), (3, 3)])
-    func prologues(bits: Int, kernel: (Int, Int)) throws {
+    @Test("every structure of a prologue", arguments: pairs(Array(0..<8), [1, 3, 3, 1, 3, 1, 1, 3]))
+    func prologues(bits: Int, side: Int) throws {
+      let kernel = (side, side)
       var test = ConvolutionCase(inputs: 7, outputs: 5, kernel: kernel)
       test.pad = kernel.0 == 1 ? (0, 0, 0, 0) : (1, 1, 1, 1)
       test.pre = bits & 1 == 0 ? nil : 0.2
@@ -124,7 +135,7 @@ extension DeviceTests {
         ConvolutionCase(inputs: 33, outputs: 8, strides: (stride, stride), affine: true, post: 0, wantsInput: false))
     }
 
-    @Test("every tile", arguments: TiledConvolution.tiles, [1, 2])
+    @Test("every tile", arguments: pairs(TiledConvolution.tiles, TiledConvolution.tiles.indices.map { $0 % 2 + 1 }))
     func tiles(tile: TiledConvolution.Tile, stride: Int) throws {
       var test = ConvolutionCase(
         height: 13, width: 12, inputs: 36, outputs: 40, strides: (stride, stride), affine: true, post: 0)
@@ -147,7 +158,7 @@ extension DeviceTests {
 
     /// Few pixels, so that tools which interpret kernels get through: every structure that a kernel can have.
     @Test(
-      "tiny",
+      "tiny", .enabled(if: thorough),
       arguments: [
         ConvolutionCase(batch: 1, height: 3, width: 3, inputs: 3, outputs: 2, pre: 0.2, affine: true, post: 0),
         ConvolutionCase(
