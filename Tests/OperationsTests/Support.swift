@@ -98,8 +98,8 @@ struct GuardedMemory {
 /// Fills memory that freed tensors left with NaN, so that the next results start from there.
 func poisonFreeMemory() {
   var kept: [Tensor] = []
-  for count in [64, 256, 1024, 4096, 16384] {
-    for _ in 0..<8 {
+  for count in [64, 1024, 16384] {
+    for _ in 0..<4 {
       let tensor = Tensor(uninitialized: [count], on: device)
       tensor.fill(.nan)
       kept.append(tensor)
