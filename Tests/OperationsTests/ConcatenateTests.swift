@@ -80,7 +80,7 @@ extension OperationsTests {
     }
 
     /// Every kernel family of the forward pass writes its slab and nothing else.
-    @Test(arguments: ConvolutionAlgorithm.allCases)
+    @Test(arguments: TestDevice.algorithms)
     func convolutionIntoASlab(algorithm: ConvolutionAlgorithm) throws {
       try ConvolutionAlgorithm.$forced.withValue(algorithm) {
         // Programs that the convolution tests use, too.

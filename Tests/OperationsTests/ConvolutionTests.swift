@@ -116,14 +116,14 @@ private let prologues = PrologueStructure.allCases.map {
 }
 
 extension OperationsTests.ConvolutionTests {
-  @Test(arguments: ConvolutionAlgorithm.allCases)
+  @Test(arguments: TestDevice.algorithms)
   func shapesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
     try ConvolutionAlgorithm.$forced.withValue(algorithm) {
       for row in shapes { try row.check("\(algorithm): \(row.testDescription)") }
     }
   }
 
-  @Test(arguments: ConvolutionAlgorithm.allCases)
+  @Test(arguments: TestDevice.algorithms)
   func prologuesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
     try ConvolutionAlgorithm.$forced.withValue(algorithm) {
       for row in prologues { try row.check("\(algorithm): \(row.testDescription)") }

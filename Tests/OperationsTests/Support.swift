@@ -1,3 +1,4 @@
+import Foundation
 import OpenCLRuntime
 import Operations
 import ReferenceOperations
@@ -7,11 +8,19 @@ import Testing
 /// Parent of all suites: a device's work is built by one thread at a time, so none of them may run beside another.
 @Suite(.serialized) struct OperationsTests {}
 
-/// The device of all tests.
+/// The device of all tests: a CPU, the same on every machine, unless `FOVEA_DEVICE` names another. GPUs get
+/// launches of their own (narrower vectors, smaller chunks, one column per work-item), which only such a run checks.
 enum TestDevice {
   static let shared: Device = {
-    do { return try Device.open("cpu") } catch { fatalError("\(error)") }
+    do {
+      return try Device.open(ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "cpu")
+    } catch {
+      fatalError("\(error)")
+    }
   }()
+
+  /// The convolution kernels to test on it. The vector kernels keep windows in private memory: for CPUs only.
+  static var algorithms: [ConvolutionAlgorithm] { shared.isCPU ? ConvolutionAlgorithm.allCases : [.tiled] }
 }
 
 var device: Device { TestDevice.shared }
