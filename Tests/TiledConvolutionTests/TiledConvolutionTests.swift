@@ -160,7 +160,8 @@ extension DeviceTests {
     @Test(
       "tiny", .enabled(if: thorough),
       arguments: [
-        ConvolutionCase(batch: 1, height: 3, width: 3, inputs: 3, outputs: 2, pre: 0.2, affine: true, post: 0),
+        // More than 16 output pixels, so that the filter gradient uses its tiles a second time.
+        ConvolutionCase(batch: 1, height: 6, width: 3, inputs: 3, outputs: 2, pre: 0.2, affine: true, post: 0),
         ConvolutionCase(
           batch: 1, height: 3, width: 4, inputs: 4, outputs: 4, kernel: (1, 1), pad: (0, 0, 0, 0), affine: true,
           post: 0, twice: true),
