@@ -1,0 +1,29 @@
+import NeuralNetwork
+import TensorCore
+import Testing
+
+private struct Outer: Module {
+  let name: String? = "model"
+  let inner = Dense(inputs: 2, units: 3, name: "")
+  let layers: [any Module] = [Dense(inputs: 2, units: 2, useBias: false), BatchNorm(channels: 2, name: "norm")]
+  let absent: Dense? = nil
+  let scale = Parameter([2], .ones, name: "gain")
+  let statistic = Parameter([5], .zeros, isTrainable: false)
+  let width = 7
+}
+
+@Suite struct ModuleTests {
+  @Test func namesFollowPropertiesAndOwnNames() {
+    #expect(
+      Outer().namedParameters().map(\.name) == [
+        "model/kernel", "model/bias", "model/layers_0/kernel", "model/norm/gamma", "model/norm/beta",
+        "model/norm/moving_mean", "model/norm/moving_variance", "model/gain", "model/statistic",
+      ])
+  }
+
+  @Test func countsOfElements() {
+    // 6 + 3, 4, 4 × 2 of which 4 move, 2, and 5 that do not train.
+    #expect(Outer().parameterCount == 9 + 4 + 8 + 2 + 5)
+    #expect(Outer().trainableParameterCount == 9 + 4 + 4 + 2)
+  }
+}
