@@ -28,7 +28,13 @@ extension Module {
 }
 
 private func collect(_ value: Any, path: String, into found: inout [(String, Parameter)]) {
-  for child in Mirror(reflecting: value).children {
+  collect(Mirror(reflecting: value), path: path, into: &found)
+}
+
+/// A class has its superclass's properties first.
+private func collect(_ mirror: Mirror, path: String, into found: inout [(String, Parameter)]) {
+  if let superclass = mirror.superclassMirror { collect(superclass, path: path, into: &found) }
+  for child in mirror.children {
     visit(child.value, label: child.label ?? "", path: path, into: &found)
   }
 }

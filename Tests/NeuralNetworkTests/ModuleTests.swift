@@ -12,6 +12,14 @@ private struct Outer: Module {
   let width = 7
 }
 
+private class Base: Module {
+  let first = Parameter([2], .ones)
+}
+
+private final class Derived: Base {
+  let second = Parameter([3], .ones)
+}
+
 @Suite struct ModuleTests {
   @Test func namesFollowPropertiesAndOwnNames() {
     #expect(
@@ -25,5 +33,9 @@ private struct Outer: Module {
     // 6 + 3, 4, 4 × 2 of which 4 move, 2, and 5 that do not train.
     #expect(Outer().parameterCount == 9 + 4 + 8 + 2 + 5)
     #expect(Outer().trainableParameterCount == 9 + 4 + 4 + 2)
+  }
+
+  @Test func superclassesAreSearchedToo() {
+    #expect(Derived().namedParameters().map(\.name) == ["first", "second"])
   }
 }
