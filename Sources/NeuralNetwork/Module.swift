@@ -48,13 +48,17 @@ private func visit(_ value: Any, label: String, path: String, into found: inout 
     found.append((joined(parameter.label ?? label), parameter))
   case let module as any Module:
     collect(module, path: joined(module.name ?? label), into: &found)
-  case let modules as [any Module]:
-    for (index, module) in modules.enumerated() {
-      collect(module, path: joined(module.name ?? "\(label)_\(index)"), into: &found)
-    }
   default:
     let mirror = Mirror(reflecting: value)
-    guard mirror.displayStyle == .optional, let wrapped = mirror.children.first else { return }
-    visit(wrapped.value, label: label, path: path, into: &found)
+    switch mirror.displayStyle {
+    case .collection:
+      for (index, element) in mirror.children.enumerated() {
+        visit(element.value, label: "\(label)_\(index)", path: path, into: &found)
+      }
+    case .optional:
+      guard let wrapped = mirror.children.first else { return }
+      visit(wrapped.value, label: label, path: path, into: &found)
+    default: return
+    }
   }
 }

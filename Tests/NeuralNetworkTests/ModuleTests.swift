@@ -20,6 +20,11 @@ private final class Derived: Base {
   let second = Parameter([3], .ones)
 }
 
+private struct Lists: Module {
+  let weights = [Parameter([2], .ones), Parameter([3], .zeros, name: "own")]
+  let groups = [[Dense(inputs: 1, units: 1, useBias: false)], [Dense(inputs: 1, units: 1, useBias: false)]]
+}
+
 @Suite struct ModuleTests {
   @Test func namesFollowPropertiesAndOwnNames() {
     #expect(
@@ -37,5 +42,10 @@ private final class Derived: Base {
 
   @Test func superclassesAreSearchedToo() {
     #expect(Derived().namedParameters().map(\.name) == ["first", "second"])
+  }
+
+  @Test func listsOfParametersAndListsOfListsAreSearched() {
+    #expect(
+      Lists().namedParameters().map(\.name) == ["weights_0", "own", "groups_0_0/kernel", "groups_1_0/kernel"])
   }
 }
