@@ -11,11 +11,13 @@ extension Module {
   /// The name of the property that holds the module.
   public var name: String? { nil }
 
-  /// All parameters with their paths, in the order of the properties.
+  /// All parameters with their paths, in the order of the properties. One that is held in several places is there once,
+  /// under the first of its paths.
   public func namedParameters() -> [(name: String, parameter: Parameter)] {
     var found: [(String, Parameter)] = []
     collect(self, path: name.flatMap { $0.isEmpty ? nil : $0 } ?? "", into: &found)
-    return found
+    var seen: Set<ObjectIdentifier> = []
+    return found.filter { seen.insert(ObjectIdentifier($0.1)).inserted }
   }
 
   /// Elements of all parameters, moving statistics included, as Keras counts them.

@@ -25,6 +25,16 @@ private struct Lists: Module {
   let groups = [[Dense(inputs: 1, units: 1, useBias: false)], [Dense(inputs: 1, units: 1, useBias: false)]]
 }
 
+private struct Tied: Module {
+  let encoder: Dense
+  let decoder: Dense
+
+  init() {
+    encoder = Dense(inputs: 2, units: 3)
+    decoder = encoder
+  }
+}
+
 @Suite struct ModuleTests {
   @Test func namesFollowPropertiesAndOwnNames() {
     #expect(
@@ -47,5 +57,10 @@ private struct Lists: Module {
   @Test func listsOfParametersAndListsOfListsAreSearched() {
     #expect(
       Lists().namedParameters().map(\.name) == ["weights_0", "own", "groups_0_0/kernel", "groups_1_0/kernel"])
+  }
+
+  @Test func aSharedLayerCountsOnceUnderItsFirstName() {
+    #expect(Tied().namedParameters().map(\.name) == ["encoder/kernel", "encoder/bias"])
+    #expect(Tied().parameterCount == 9)
   }
 }

@@ -16,6 +16,16 @@ private struct Longer: Module {
   let first = Dense(inputs: 3, units: 5)
 }
 
+private struct Tied: Module {
+  let encoder: Dense
+  let decoder: Dense
+
+  init() {
+    encoder = Dense(inputs: 3, units: 3)
+    decoder = encoder
+  }
+}
+
 @Suite(.serialized) struct ParameterArenaTests {
   @Test func everyParameterHasItsOwnPlace() throws {
     let device = try OptimizerTests.device.get()
@@ -101,5 +111,22 @@ private struct Longer: Module {
     let before = try other.weights.floats()
     #expect(throws: SafetensorsError.self) { try other.load(from: "\(folder)/a") }
     #expect(try other.weights.floats() == before)
+  }
+
+  @Test func aSharedLayerIsOneLayer() throws {
+    let device = try OptimizerTests.device.get()
+    let tied = Tied()
+    let arena = ParameterArena(tied, on: device, seed: 1)
+    #expect(arena.parameters.map(\.name) == ["encoder/kernel", "encoder/bias"])
+    let x = Tensor([1, 2, 3], shape: [1, 3], on: device)
+    let (_, store) = valueWithGradients { tied.decoder(tied.encoder(x)).sum() }
+    // The outer layer's bias has gradient 1; the inner one's is the sum of its kernel row.
+    let kernel = try tied.encoder.kernel.tensor.floats()
+    let bias = try #require(store[tied.encoder.bias!.tensor]).floats()
+    for row in 0..<3 {
+      let expected = 1 + kernel[row * 3] + kernel[row * 3 + 1] + kernel[row * 3 + 2]
+      // Four terms of at most 1 each, six roundings at most.
+      #expect(abs(bias[row] - expected) < 1e-6)
+    }
   }
 }
