@@ -375,6 +375,10 @@ import Testing
       expect([("a", [1], [1]), ("a", [1], [1])], "two tensors are named 'a'")
       expect([("a", [-1], [])], "tensor 'a' has the negative shape [-1]")
       expect([("__metadata__", [1], [1])], "no tensor may be named __metadata__")
+      expect([("a", [1 << 62, 2], [])], "tensor 'a' of shape [4611686018427387904, 2] is too large")
+      expect([("a", [1 << 61], [])], "tensor 'a' of shape [2305843009213693952] is too large")
+      // Each fits, both together do not.
+      expect([("a", [1 << 60], []), ("b", [1 << 60], [])], "tensor 'b' of shape [1152921504606846976] is too large")
     }
   }
 

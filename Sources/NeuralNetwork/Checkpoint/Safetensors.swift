@@ -123,13 +123,15 @@ public enum SafetensorsWriter {
           name == "__metadata__" ? "no tensor may be named __metadata__" : "two tensors are named \(quoted(name))")
       }
       guard shape.allSatisfy({ $0 >= 0 }) else { throw fail("tensor \(quoted(name)) has the negative shape \(shape)") }
-      let count = shape.reduce(1, *)
+      guard let count = elementCount(of: shape), let bytes = elementCount(of: [count, 4]),
+        case let (next, overflows) = end.addingReportingOverflow(bytes), !overflows
+      else { throw fail("tensor \(quoted(name)) of shape \(shape) is too large") }
       let sizes = shape.map(String.init).joined(separator: ",")
       // The order of the fields is that of the reference implementation, whose files equal ours byte for byte.
       fields.append(
-        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(end + count * 4)]}")
+        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(next)]}")
       counts.append(count)
-      end += count * 4
+      end = next
     }
     var header = Array("{\(fields.joined(separator: ","))}".utf8)
     // Spaces up to a multiple of 8, so that the tensors are aligned for those who map the file.

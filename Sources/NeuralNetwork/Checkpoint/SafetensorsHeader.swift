@@ -33,6 +33,17 @@ enum SafetensorsDType: String {
   }
 }
 
+/// The number of elements of `shape`; nil when it is beyond the largest integer.
+func elementCount(of shape: [Int]) -> Int? {
+  var count = 1
+  for size in shape {
+    let product = count.multipliedReportingOverflow(by: size)
+    guard !product.overflow else { return nil }
+    count = product.partialValue
+  }
+  return count
+}
+
 /// One tensor of a safetensors header, checked.
 struct SafetensorsEntry {
   let dtype: SafetensorsDType
@@ -169,16 +180,10 @@ private struct HeaderParser {
     guard offsets.count == 2 else { throw invalid("has \(offsets.count) data_offsets, not 2") }
     guard offsets[0] <= offsets[1] else { throw invalid("ends before it begins: data_offsets \(offsets)") }
 
-    var elements = 1
-    var overflows = false
-    for size in shape {
-      let product = elements.multipliedReportingOverflow(by: size)
-      overflows = overflows || product.overflow
-      elements = product.partialValue
+    guard let elements = elementCount(of: shape), let bits = elementCount(of: [elements, dtype.bits]) else {
+      throw invalid("has a shape too large to count: \(summary(of: shape))")
     }
-    let bits = elements.multipliedReportingOverflow(by: dtype.bits)
-    guard !overflows, !bits.overflow else { throw invalid("has a shape too large to count: \(summary(of: shape))") }
-    guard bits.partialValue % 8 == 0, bits.partialValue / 8 == offsets[1] - offsets[0] else {
+    guard bits % 8 == 0, bits / 8 == offsets[1] - offsets[0] else {
       throw invalid(
         "has data_offsets \(offsets) of \(offsets[1] - offsets[0]) bytes, which do not fit \(typeName) "
           + summary(of: shape))
