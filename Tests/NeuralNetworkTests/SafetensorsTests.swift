@@ -25,6 +25,18 @@ import Testing
     }
   }
 
+  /// Two names that Swift's comparison takes for one.
+  @Test func namesAreComparedByTheirBytes() throws {
+    try withFolder { folder in
+      let path = "\(folder)/a"
+      try SafetensorsWriter.write([("\u{E9}", [1], [1]), ("e\u{301}", [1], [2])], to: path)
+      let file = try SafetensorsFile(contentsOf: path)
+      #expect(file.names.map { Array($0.utf8) } == [[0x65, 0xCC, 0x81], [0xC3, 0xA9]])
+      #expect(try file.floats("\u{E9}") == [1])
+      #expect(try file.floats("e\u{301}") == [2])
+    }
+  }
+
   @Test func bytesDependOnContentsOnly() throws {
     try withFolder { folder in
       let tensors: [(name: String, shape: [Int], values: [Float])] = [

@@ -33,6 +33,18 @@ enum SafetensorsDType: String {
   }
 }
 
+/// A tensor's name, compared by its bytes as the format does. Swift's own comparison takes the two ways to write é, as
+/// one scalar or as two, for the same.
+struct ExactName: Hashable {
+  let text: String
+
+  static func == (first: ExactName, second: ExactName) -> Bool { first.text.utf8.elementsEqual(second.text.utf8) }
+
+  func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
+  }
+}
+
 /// The number of elements of `shape`; nil when it is beyond the largest integer.
 func elementCount(of shape: [Int]) -> Int? {
   var count = 1
@@ -60,7 +72,7 @@ struct SafetensorsEntry {
 /// nesting cannot exhaust the stack.
 struct SafetensorsHeader {
   private(set) var metadata: [String: String] = [:]
-  private(set) var entries: [String: SafetensorsEntry] = [:]
+  private(set) var entries: [ExactName: SafetensorsEntry] = [:]
 
   /// Parses `text`, the header of the file at `path`, and checks that its tensors fill `dataBytes` bytes exactly.
   init(parsing text: [UInt8], dataBytes: Int, path: String) throws {
@@ -77,8 +89,9 @@ struct SafetensorsHeader {
         hasMetadata = true
         metadata = try parser.parseStrings()
       } else {
-        guard entries[name] == nil else { throw parser.duplicate(name) }
-        entries[name] = try parser.parseEntry(of: name)
+        let key = ExactName(text: name)
+        guard entries[key] == nil else { throw parser.duplicate(name) }
+        entries[key] = try parser.parseEntry(of: name)
       }
     }
     try parser.parseEnd()
@@ -92,7 +105,8 @@ struct SafetensorsHeader {
     }
     func fail(_ problem: String) -> SafetensorsError { SafetensorsError(path: path, reason: .layout(problem)) }
     var end = 0
-    for (name, entry) in ordered {
+    for (key, entry) in ordered {
+      let name = key.text
       guard entry.bytes.upperBound <= dataBytes else {
         throw fail("tensor \(quoted(name)) ends at byte \(entry.bytes.upperBound) of only \(dataBytes) bytes of data")
       }
