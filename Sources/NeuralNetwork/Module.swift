@@ -11,11 +11,13 @@ extension Module {
   /// The name of the property that holds the module.
   public var name: String? { nil }
 
-  /// All parameters with their paths, in the order of the properties.
+  /// All parameters with their paths, in the order of the properties. One that is held in several places is there once,
+  /// under the first of its paths.
   public func namedParameters() -> [(name: String, parameter: Parameter)] {
     var found: [(String, Parameter)] = []
     collect(self, path: name.flatMap { $0.isEmpty ? nil : $0 } ?? "", into: &found)
-    return found
+    var seen: Set<ObjectIdentifier> = []
+    return found.filter { seen.insert(ObjectIdentifier($0.1)).inserted }
   }
 
   /// Elements of all parameters, moving statistics included, as Keras counts them.
@@ -28,7 +30,13 @@ extension Module {
 }
 
 private func collect(_ value: Any, path: String, into found: inout [(String, Parameter)]) {
-  for child in Mirror(reflecting: value).children {
+  collect(Mirror(reflecting: value), path: path, into: &found)
+}
+
+/// A class has its superclass's properties first.
+private func collect(_ mirror: Mirror, path: String, into found: inout [(String, Parameter)]) {
+  if let superclass = mirror.superclassMirror { collect(superclass, path: path, into: &found) }
+  for child in mirror.children {
     visit(child.value, label: child.label ?? "", path: path, into: &found)
   }
 }
@@ -42,13 +50,17 @@ private func visit(_ value: Any, label: String, path: String, into found: inout 
     found.append((joined(parameter.label ?? label), parameter))
   case let module as any Module:
     collect(module, path: joined(module.name ?? label), into: &found)
-  case let modules as [any Module]:
-    for (index, module) in modules.enumerated() {
-      collect(module, path: joined(module.name ?? "\(label)_\(index)"), into: &found)
-    }
   default:
     let mirror = Mirror(reflecting: value)
-    guard mirror.displayStyle == .optional, let wrapped = mirror.children.first else { return }
-    visit(wrapped.value, label: label, path: path, into: &found)
+    switch mirror.displayStyle {
+    case .collection:
+      for (index, element) in mirror.children.enumerated() {
+        visit(element.value, label: "\(label)_\(index)", path: path, into: &found)
+      }
+    case .optional:
+      guard let wrapped = mirror.children.first else { return }
+      visit(wrapped.value, label: label, path: path, into: &found)
+    default: return
+    }
   }
 }

@@ -8,8 +8,8 @@ public final class Parameter: @unchecked Sendable {
   public let shape: Shape
   /// What the values start from.
   public let initializer: Initializer
-  /// Whether gradients flow to it. Statistics never are; `freeze` clears it for weights.
-  public internal(set) var isTrainable: Bool
+  /// Whether gradients flow to it: not to statistics, nor to weights made so.
+  public let isTrainable: Bool
   /// Path from the model's root, such as `learnable_resizer/conv2d/kernel`; set by the arena.
   public internal(set) var name = ""
 

@@ -18,8 +18,16 @@ public struct RandomNumbers: RandomNumberGenerator, Sendable {
 
   /// The next 64 random bits.
   public mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
+    state &+= Self.increment
+    return Self.mix(state)
+  }
+
+  /// What the state grows by from one number to the next.
+  package static let increment: UInt64 = 0x9e37_79b9_7f4a_7c15
+
+  /// Every bit of `value` changes about half of the result's; no two values have the same result.
+  package static func mix(_ value: UInt64) -> UInt64 {
+    var z = value
     z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
     z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
     return z ^ (z >> 31)

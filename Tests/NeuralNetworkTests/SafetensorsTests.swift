@@ -25,6 +25,18 @@ import Testing
     }
   }
 
+  /// Two names that Swift's comparison takes for one.
+  @Test func namesAreComparedByTheirBytes() throws {
+    try withFolder { folder in
+      let path = "\(folder)/a"
+      try SafetensorsWriter.write([("\u{E9}", [1], [1]), ("e\u{301}", [1], [2])], to: path)
+      let file = try SafetensorsFile(contentsOf: path)
+      #expect(file.names.map { Array($0.utf8) } == [[0x65, 0xCC, 0x81], [0xC3, 0xA9]])
+      #expect(try file.floats("\u{E9}") == [1])
+      #expect(try file.floats("e\u{301}") == [2])
+    }
+  }
+
   @Test func bytesDependOnContentsOnly() throws {
     try withFolder { folder in
       let tensors: [(name: String, shape: [Int], values: [Float])] = [
@@ -375,6 +387,10 @@ import Testing
       expect([("a", [1], [1]), ("a", [1], [1])], "two tensors are named 'a'")
       expect([("a", [-1], [])], "tensor 'a' has the negative shape [-1]")
       expect([("__metadata__", [1], [1])], "no tensor may be named __metadata__")
+      expect([("a", [1 << 62, 2], [])], "tensor 'a' of shape [4611686018427387904, 2] is too large")
+      expect([("a", [1 << 61], [])], "tensor 'a' of shape [2305843009213693952] is too large")
+      // Each fits, both together do not.
+      expect([("a", [1 << 60], []), ("b", [1 << 60], [])], "tensor 'b' of shape [1152921504606846976] is too large")
     }
   }
 

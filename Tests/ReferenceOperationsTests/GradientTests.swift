@@ -142,4 +142,87 @@ import Testing
       gradient: Reference.meanSquaredErrorGradient(logits, target: target, gradient: weight)
     ) { ReferenceTensor(scalar: Reference.meanSquaredError($0, target: target)) }
   }
+
+  @Test func pointwise() {
+    let (a, b) = (ReferenceTensor.random([2, 3, 5], seed: 1), ReferenceTensor.random([2, 3, 5], seed: 2))
+    let sums = Reference.addGradient(gradient: outer(a))
+    check("add.a", a, gradient: sums.a) { Reference.add($0, b) }
+    check("add.b", b, gradient: sums.b) { Reference.add(a, $0) }
+    let scaled = Reference.scaleGradient(a, by: -1.7, gradient: outer(a))
+    check("scale.x", a, gradient: scaled.x) { Reference.scale($0, by: -1.7) }
+    check("scale.factor", ReferenceTensor(scalar: -1.7), gradient: ReferenceTensor(scalar: scaled.factor)) {
+      Reference.scale(a, by: $0.scalar)
+    }
+    for slope in [0, 0.2, 1] {
+      check("leakyRelu \(slope)", a, gradient: Reference.leakyReluGradient(a, slope: slope, gradient: outer(a))) {
+        Reference.leakyRelu($0, slope: slope)
+      }
+    }
+    check("relu", a, gradient: Reference.reluGradient(a, gradient: outer(a))) { Reference.relu($0) }
+    // At 0 the slope counts, on which differences say nothing.
+    let zero = ReferenceTensor(scalar: 0)
+    #expect(Reference.leakyReluGradient(zero, slope: 0.2, gradient: ReferenceTensor(scalar: 3)).scalar == 0.2 * 3)
+  }
+
+  @Test func concatenation() {
+    let parts = [3, 1, 2].enumerated().map { ReferenceTensor.random([2, 3, $1], seed: UInt64($0 + 1)) }
+    let y = Reference.concatenate(parts)
+    #expect(y.shape == [2, 3, 6])
+    #expect(Array(y.values[..<6]) == Array(parts[0].values[..<3] + parts[1].values[..<1] + parts[2].values[..<2]))
+    let gradients = Reference.concatenateGradient(channels: [3, 1, 2], gradient: outer(y))
+    for index in parts.indices {
+      check("part \(index)", parts[index], gradient: gradients[index]) { part in
+        var changed = parts
+        changed[index] = part
+        return Reference.concatenate(changed)
+      }
+    }
+  }
+
+  @Test(arguments: [nil, [], [0], [1], [3], [0, 2], [1, 2], [0, 1, 2, 3]] as [[Int]?])
+  func reductions(_ axes: [Int]?) {
+    let x = ReferenceTensor.random([2, 3, 5, 3], seed: 1)
+    let y = Reference.sum(x, axes: axes)
+    #expect(y.shape == x.shape.indices.filter { !(axes ?? Array(x.shape.indices)).contains($0) }.map { x.shape[$0] })
+    check("sum", x, gradient: Reference.sumGradient(inputShape: x.shape, gradient: outer(y), axes: axes)) {
+      Reference.sum($0, axes: axes)
+    }
+    check("mean", x, gradient: Reference.meanGradient(inputShape: x.shape, gradient: outer(y), axes: axes)) {
+      Reference.mean($0, axes: axes)
+    }
+  }
+
+  @Test func statisticsAndFold() {
+    let x = ReferenceTensor.random([2, 3, 3, 3], seed: 1)
+    let mean = ReferenceTensor.random([3], seed: 2)
+    let variance = ReferenceTensor.random([3], seed: 3, range: 0.5...1.5)
+    let (gamma, beta) = (ReferenceTensor.random([3], seed: 4), ReferenceTensor.random([3], seed: 5))
+    let g = outer(mean)
+    let zero = ReferenceTensor([3])
+    check("mean", x, gradient: Reference.momentsGradient(x, mean: g, variance: zero)) { Reference.moments($0).mean }
+    check("variance", x, gradient: Reference.momentsGradient(x, mean: zero, variance: g)) {
+      Reference.moments($0).variance
+    }
+    let folded = Reference.foldGradient(
+      variance: variance, gamma: gamma, epsilon: 1e-3, centre: zero, scale: g, shift: zero)
+    check("fold.gamma", gamma, gradient: folded.gamma) {
+      Reference.fold(mean: mean, variance: variance, gamma: $0, beta: beta, epsilon: 1e-3).scale
+    }
+    check("fold.variance", variance, gradient: folded.variance) {
+      Reference.fold(mean: mean, variance: $0, gamma: gamma, beta: beta, epsilon: 1e-3).scale
+    }
+    let inference = Reference.batchNormInferenceGradient(
+      x, mean: mean, variance: variance, gamma: gamma, beta: beta, epsilon: 1e-3, gradient: outer(x))
+    func run(
+      _ x: ReferenceTensor, _ mean: ReferenceTensor, _ variance: ReferenceTensor, _ gamma: ReferenceTensor,
+      _ beta: ReferenceTensor
+    ) -> ReferenceTensor {
+      Reference.batchNormInference(x, mean: mean, variance: variance, gamma: gamma, beta: beta, epsilon: 1e-3)
+    }
+    check("inference.x", x, gradient: inference.x) { run($0, mean, variance, gamma, beta) }
+    check("inference.mean", mean, gradient: inference.fold.mean) { run(x, $0, variance, gamma, beta) }
+    check("inference.variance", variance, gradient: inference.fold.variance) { run(x, mean, $0, gamma, beta) }
+    check("inference.gamma", gamma, gradient: inference.fold.gamma) { run(x, mean, variance, $0, beta) }
+    check("inference.beta", beta, gradient: inference.fold.beta) { run(x, mean, variance, gamma, $0) }
+  }
 }

@@ -86,5 +86,59 @@ import Testing
     // Means near 0 keep few digits in float32.
     try compare("batchNorm.movingMean", movingMean, tolerance: 1e-4)
     try compare("batchNorm.movingVariance", movingVariance)
+    try compare(
+      "batchNorm.inference",
+      Reference.batchNormInference(
+        x, mean: movingMean, variance: movingVariance, gamma: gamma, beta: beta, epsilon: 1e-3))
+  }
+
+  /// The largest distance of a logit from its row's maximum is below 10: rounding it is 5e-7, which the exponential makes
+  /// a relative error. With a few roundings more that stays below 2e-6.
+  @Test func losses() throws {
+    let logits = pattern([3, 4]).map { Double(Float($0 * 5)) }
+    let labels = ReferenceTensor.oneHot([2, 0, 3], count: 4)
+    try compare("softmax", Reference.softmax(logits))
+    try compare(
+      "crossEntropy",
+      ReferenceTensor(scalar: Reference.softmaxCrossEntropy(logits: logits, labels: labels, labelSmoothing: 0.1)))
+    try compare(
+      "crossEntropy.logits",
+      Reference.softmaxCrossEntropyGradient(logits: logits, labels: labels, labelSmoothing: 0.1))
+    try compare("meanSquaredError", ReferenceTensor(scalar: Reference.meanSquaredError(labels, target: logits)))
+  }
+
+  @Test func clipping() throws {
+    let clipped = Reference.clipByGlobalNorm([pattern([4], 5), pattern([3], 9)], maximum: 0.5).gradients
+    try compare("clip", ReferenceTensor([7], clipped.flatMap(\.values)))
+  }
+
+  /// Five steps of rate 0.1, the gradient of step t being pattern([4], 5 + t).
+  @Test func optimizers() throws {
+    typealias Step = (inout ReferenceTensor, inout ReferenceTensor, inout ReferenceTensor, ReferenceTensor, Int) -> Void
+    func run(_ name: String, tolerance: Double, _ step: Step) throws {
+      var (weight, first, second) = (pattern([4]), ReferenceTensor([4]), ReferenceTensor([4]))
+      for t in 0..<5 { step(&weight, &first, &second, pattern([4], 5 + t), t + 1) }
+      try compare("optimizer.\(name)", weight, tolerance: tolerance)
+    }
+    for (name, momentum, nesterov, decay) in [
+      ("sgd", 0.0, false, 0.0), ("sgd.decay", 0, false, 0.05), ("sgd.momentum", 0.9, false, 0),
+      ("sgd.nesterov", 0.9, true, 0.05),
+    ] {
+      try run(name, tolerance: 2e-6) { weight, velocity, _, gradient, _ in
+        Reference.sgd(
+          &weight, velocity: &velocity, gradient: gradient, learningRate: 0.1, momentum: momentum, nesterov: nesterov,
+          weightDecay: decay)
+      }
+    }
+    // Keras computes 1 − 0.999ᵗ in float32: 0.999 is off by 1.3e-8, so the difference by 1.3e-5 of itself, and rounding
+    // the power adds 3e-5 / t. Half of that after the root, of steps of at most 0.1 each: 7e-6 an element in all, or
+    // 1.4e-5 over four elements. The final weights' norms are above 0.5, so the relative distance is below 3e-5.
+    for (name, decay) in [("adam", 0.0), ("adamW", 0.05)] {
+      try run(name, tolerance: 3e-5) { weight, first, second, gradient, step in
+        Reference.adam(
+          &weight, first: &first, second: &second, gradient: gradient, step: step, learningRate: 0.1,
+          weightDecay: decay)
+      }
+    }
   }
 }

@@ -1,3 +1,4 @@
+import NeuralNetwork
 import Testing
 
 @testable import Vision
@@ -51,7 +52,7 @@ import Testing
 
   /// Flipped bytes must never crash; whether they are noticed depends on the format.
   @Test func alteredFilesNeverCrash() throws {
-    var random = SplitMix64(seed: 3)
+    var random = RandomNumbers(seed: 3)
     for name in [
       "jpeg_color.jpg", "jpeg_progressive.jpg", "jpeg_orientation6.jpg", "png_palette.png", "png_orientation6.png",
       "bmp_8.bmp", "bmp_rle8.bmp", "bmp_565.bmp", "gif_noise.gif", "gif_animated.gif", "webp_lossy.webp",

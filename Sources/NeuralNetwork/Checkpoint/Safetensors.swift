@@ -17,7 +17,7 @@ public struct SafetensorsFile: Sendable {
   /// The tensors' names, sorted by their UTF-8 bytes.
   public let names: [String]
 
-  private let entries: [String: SafetensorsEntry]
+  private let entries: [ExactName: SafetensorsEntry]
   private let dataStart: Int
   private let file: OpenFile
 
@@ -41,7 +41,7 @@ public struct SafetensorsFile: Sendable {
     let header = try SafetensorsHeader(parsing: text, dataBytes: file.size - dataStart, path: path)
     self.path = path
     self.metadata = header.metadata
-    self.names = header.entries.keys.sorted(by: precedes)
+    self.names = header.entries.keys.map(\.text).sorted(by: precedes)
     self.entries = header.entries
     self.dataStart = dataStart
     self.file = file
@@ -49,7 +49,7 @@ public struct SafetensorsFile: Sendable {
 
   /// The element type, in the format's words such as `F32`, and the shape of a tensor; nil when there is none.
   public func entry(_ name: String) -> (dtype: String, shape: [Int])? {
-    entries[name].map { ($0.dtype.rawValue, $0.shape) }
+    entries[ExactName(text: name)].map { ($0.dtype.rawValue, $0.shape) }
   }
 
   /// The numbers of a tensor, row by row: F32 as they are, F16 and BF16 widened, F64 rounded.
@@ -57,7 +57,7 @@ public struct SafetensorsFile: Sendable {
   /// - Parameter shape: The shape that the tensor must have; any if nil.
   public func floats(_ name: String, shape: [Int]? = nil) throws -> [Float] {
     func fail(_ reason: SafetensorsError.Reason) -> SafetensorsError { SafetensorsError(path: path, reason: reason) }
-    guard let entry = entries[name] else { throw fail(.missingTensor(name)) }
+    guard let entry = entries[ExactName(text: name)] else { throw fail(.missingTensor(name)) }
     if let shape, shape != entry.shape {
       throw fail(.shapeMismatch(tensor: name, found: entry.shape, expected: shape))
     }
@@ -115,21 +115,23 @@ public enum SafetensorsWriter {
     }
     var end = 0
     var counts: [Int] = []
-    var names: Set<String> = ["__metadata__"]
+    var names: Set = [ExactName(text: "__metadata__")]
     for index in order {
       let (name, shape) = tensors[index]
-      guard names.insert(name).inserted else {
+      guard names.insert(ExactName(text: name)).inserted else {
         throw fail(
           name == "__metadata__" ? "no tensor may be named __metadata__" : "two tensors are named \(quoted(name))")
       }
       guard shape.allSatisfy({ $0 >= 0 }) else { throw fail("tensor \(quoted(name)) has the negative shape \(shape)") }
-      let count = shape.reduce(1, *)
+      guard let count = elementCount(of: shape), let bytes = elementCount(of: [count, 4]),
+        case let (next, overflows) = end.addingReportingOverflow(bytes), !overflows
+      else { throw fail("tensor \(quoted(name)) of shape \(shape) is too large") }
       let sizes = shape.map(String.init).joined(separator: ",")
       // The order of the fields is that of the reference implementation, whose files equal ours byte for byte.
       fields.append(
-        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(end + count * 4)]}")
+        "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(end),\(next)]}")
       counts.append(count)
-      end += count * 4
+      end = next
     }
     var header = Array("{\(fields.joined(separator: ","))}".utf8)
     // Spaces up to a multiple of 8, so that the tensors are aligned for those who map the file.

@@ -33,6 +33,29 @@ enum SafetensorsDType: String {
   }
 }
 
+/// A tensor's name, compared by its bytes as the format does. Swift's own comparison takes the two ways to write é, as
+/// one scalar or as two, for the same.
+struct ExactName: Hashable {
+  let text: String
+
+  static func == (first: ExactName, second: ExactName) -> Bool { first.text.utf8.elementsEqual(second.text.utf8) }
+
+  func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
+  }
+}
+
+/// The number of elements of `shape`; nil when it is beyond the largest integer.
+func elementCount(of shape: [Int]) -> Int? {
+  var count = 1
+  for size in shape {
+    let product = count.multipliedReportingOverflow(by: size)
+    guard !product.overflow else { return nil }
+    count = product.partialValue
+  }
+  return count
+}
+
 /// One tensor of a safetensors header, checked.
 struct SafetensorsEntry {
   let dtype: SafetensorsDType
@@ -49,7 +72,7 @@ struct SafetensorsEntry {
 /// nesting cannot exhaust the stack.
 struct SafetensorsHeader {
   private(set) var metadata: [String: String] = [:]
-  private(set) var entries: [String: SafetensorsEntry] = [:]
+  private(set) var entries: [ExactName: SafetensorsEntry] = [:]
 
   /// Parses `text`, the header of the file at `path`, and checks that its tensors fill `dataBytes` bytes exactly.
   init(parsing text: [UInt8], dataBytes: Int, path: String) throws {
@@ -66,8 +89,9 @@ struct SafetensorsHeader {
         hasMetadata = true
         metadata = try parser.parseStrings()
       } else {
-        guard entries[name] == nil else { throw parser.duplicate(name) }
-        entries[name] = try parser.parseEntry(of: name)
+        let key = ExactName(text: name)
+        guard entries[key] == nil else { throw parser.duplicate(name) }
+        entries[key] = try parser.parseEntry(of: name)
       }
     }
     try parser.parseEnd()
@@ -81,7 +105,8 @@ struct SafetensorsHeader {
     }
     func fail(_ problem: String) -> SafetensorsError { SafetensorsError(path: path, reason: .layout(problem)) }
     var end = 0
-    for (name, entry) in ordered {
+    for (key, entry) in ordered {
+      let name = key.text
       guard entry.bytes.upperBound <= dataBytes else {
         throw fail("tensor \(quoted(name)) ends at byte \(entry.bytes.upperBound) of only \(dataBytes) bytes of data")
       }
@@ -169,16 +194,10 @@ private struct HeaderParser {
     guard offsets.count == 2 else { throw invalid("has \(offsets.count) data_offsets, not 2") }
     guard offsets[0] <= offsets[1] else { throw invalid("ends before it begins: data_offsets \(offsets)") }
 
-    var elements = 1
-    var overflows = false
-    for size in shape {
-      let product = elements.multipliedReportingOverflow(by: size)
-      overflows = overflows || product.overflow
-      elements = product.partialValue
+    guard let elements = elementCount(of: shape), let bits = elementCount(of: [elements, dtype.bits]) else {
+      throw invalid("has a shape too large to count: \(summary(of: shape))")
     }
-    let bits = elements.multipliedReportingOverflow(by: dtype.bits)
-    guard !overflows, !bits.overflow else { throw invalid("has a shape too large to count: \(summary(of: shape))") }
-    guard bits.partialValue % 8 == 0, bits.partialValue / 8 == offsets[1] - offsets[0] else {
+    guard bits % 8 == 0, bits / 8 == offsets[1] - offsets[0] else {
       throw invalid(
         "has data_offsets \(offsets) of \(offsets[1] - offsets[0]) bytes, which do not fit \(typeName) "
           + summary(of: shape))

@@ -1,4 +1,5 @@
 import Foundation
+import NeuralNetwork
 import Synchronization
 
 /// What to do about a picture that cannot be decoded.
@@ -69,7 +70,7 @@ public final class BatchLoader: Sendable {
   /// Positions in the data set in the epoch's order, bad pictures included.
   public func order(epoch: Int) -> [Int] {
     guard shuffle else { return Array(0..<dataset.count) }
-    var random = SplitMix64(seed, streams.order, UInt64(epoch))
+    var random = RandomNumbers(seed, streams.order, UInt64(epoch))
     return random.permutation(dataset.count)
   }
 

@@ -1,3 +1,5 @@
+import NeuralNetwork
+
 /// A data set's two parts.
 public struct DatasetSplit: Sendable {
   /// To learn from.
@@ -37,7 +39,7 @@ extension ImageDataset {
     guard held > 0, held < count else {
       throw DatasetError.emptySplit(count: count, validationSplit: validationSplit)
     }
-    var random = SplitMix64(seed, streams.split)
+    var random = RandomNumbers(seed, streams.split)
     let order = random.permutation(count)
     return DatasetSplit(
       training: SubsetDataset(self, indices: order[held...].sorted()),

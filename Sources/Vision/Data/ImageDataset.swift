@@ -1,3 +1,5 @@
+import NeuralNetwork
+
 /// Pictures with a class each, read one at a time and in any order.
 ///
 /// `pixels(at:height:width:)` is called from several threads at once.
@@ -22,7 +24,7 @@ extension ImageDataset {
   public func limited(to limit: Int, seed: UInt64) -> any ImageDataset {
     precondition(limit > 0, "limited: \(limit) pictures")
     if limit >= count { return self }
-    var random = SplitMix64(seed, streams.limit)
+    var random = RandomNumbers(seed, streams.limit)
     return SubsetDataset(self, indices: random.permutation(count)[..<limit].sorted())
   }
 }

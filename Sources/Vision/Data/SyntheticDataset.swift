@@ -1,4 +1,5 @@
 import Foundation
+import NeuralNetwork
 
 /// Pictures that show what a learned resizer is for: two classes that halving the picture makes the same.
 ///
@@ -49,7 +50,7 @@ public struct SyntheticDataset: ImageDataset {
   /// The picture at `index` as it would be in class `label`: everything but the stripes' direction depends on `index`
   /// only.
   func image(at index: Int, label: Int) -> RGBImage {
-    var random = SplitMix64(seed, streams.synthetic, UInt64(firstIndex + index))
+    var random = RandomNumbers(seed, streams.synthetic, UInt64(firstIndex + index))
     let background = SmoothBackground(size: size, &random)
     let discs = FineDisc.scatter(over: size / 2, &random)
     return RGBImage(width: size, height: size) { target in
@@ -68,7 +69,7 @@ private struct SmoothBackground {
   private var alongY: [Float] = []
   private var color: [Float] = []  // shapes × 3
 
-  init(size: Int, _ random: inout SplitMix64) {
+  init(size: Int, _ random: inout RandomNumbers) {
     self.size = size
     for shape in 0..<SmoothBackground.shapes {
       let wave = shape < 2
@@ -79,13 +80,13 @@ private struct SmoothBackground {
     }
   }
 
-  private static func wave(_ size: Int, _ random: inout SplitMix64) -> [Float] {
+  private static func wave(_ size: Int, _ random: inout RandomNumbers) -> [Float] {
     let cycles = random.uniform(0.3...1.8)
     let phase = random.uniform(0...1)
     return (0..<size).map { cos(2 * .pi * (cycles * Float($0) / Float(size) + phase)) }
   }
 
-  private static func hill(_ size: Int, _ random: inout SplitMix64) -> [Float] {
+  private static func hill(_ size: Int, _ random: inout RandomNumbers) -> [Float] {
     let centre = random.uniform(0...1)
     let width = random.uniform(0.12...0.35)
     return (0..<size).map {
@@ -135,7 +136,7 @@ private struct FineDisc {
   private let amplitude: [Int]  // per channel, at most 58: with the background's 68 inside 0…255
 
   /// One to three striped discs and at most one checkered, none overlapping, for amplitudes would add up.
-  static func scatter(over squares: Int, _ random: inout SplitMix64) -> [FineDisc] {
+  static func scatter(over squares: Int, _ random: inout RandomNumbers) -> [FineDisc] {
     var discs: [FineDisc] = []
     let striped = 1 + random.below(3)
     let checkered = random.below(2)
@@ -151,7 +152,7 @@ private struct FineDisc {
     return discs
   }
 
-  private init(_ texture: Texture, _ squares: Int, _ random: inout SplitMix64) {
+  private init(_ texture: Texture, _ squares: Int, _ random: inout RandomNumbers) {
     self.texture = texture
     radius = random.uniform(0.13...0.27) * Float(squares)
     x = random.uniform(radius...Float(squares) - radius)
