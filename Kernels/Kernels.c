@@ -16,6 +16,9 @@ static const char convolution_tiled[] = {
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
 , 0};
+static const char convolution_winograd[] = {
+#embed "convolution_winograd.cl"
+, 0};
 static const char elementwise[] = {
 #embed "elementwise.cl"
 , 0};
@@ -53,6 +56,7 @@ static const struct {
     {"convolution_narrow", convolution_narrow},
     {"convolution_tiled", convolution_tiled},
     {"convolution_vector", convolution_vector},
+    {"convolution_winograd", convolution_winograd},
     {"elementwise", elementwise},
     {"normalization", normalization},
     {"optimizer", optimizer},

@@ -1,11 +1,17 @@
 import OpenCLRuntime
 import TensorCore
 
-/// Convolution by `convolution_vector.cl`; see there for the scheme.
+/// Convolution by `convolution_vector.cl`; see there for the scheme. Shapes that other kernels suit better go there.
 struct VectorConvolution: ConvolutionKernels {
+  /// Whether 3×3 convolutions may go to Winograd's minimal filtering.
+  let winograd: Bool
+
   func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
     if NarrowConvolution.suits(geometry) {
       return NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
+    }
+    if winograd, WinogradConvolution.suits(geometry) {
+      return WinogradConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
     }
     let pass = Pass(geometry)
     let packed = pack(filter, geometry, transposed: false, block: pass.block)
@@ -21,15 +27,23 @@ struct VectorConvolution: ConvolutionKernels {
     let dx = store.destination(for: x.base)
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
-    let pass = Pass(gradientOf: geometry)
-    let packed = pack(filter, geometry, transposed: true, block: pass.block)
     // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
     let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
-    let sums = launch(
-      pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: dx?.accumulate ?? false,
-      epilogue: x.prologue.isIdentity ? nil : x, label: "conv input gradient \(geometry.label)")
+    let accumulate = dx?.accumulate ?? false
+    let epilogue = x.prologue.isIdentity ? nil : x
+    let sums: Tensor?
+    if winograd, WinogradConvolution.suits(geometry) {
+      sums = WinogradConvolution(geometry).inputGradient(
+        dy, filter: filter, to: target, accumulate: accumulate, epilogue: epilogue)
+    } else {
+      let pass = Pass(gradientOf: geometry)
+      let packed = pack(filter, geometry, transposed: true, block: pass.block)
+      sums = launch(
+        pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: accumulate, epilogue: epilogue,
+        label: "conv input gradient \(geometry.label)")
+    }
     if let affine = x.prologue.affine, let daffine, let sums {
-      finishAffineGradient(sums: sums, chunks: pass.groups, affine: affine, destination: daffine)
+      finishAffineGradient(sums: sums, chunks: sums.shape[0], affine: affine, destination: daffine)
     }
   }
 
@@ -38,6 +52,9 @@ struct VectorConvolution: ConvolutionKernels {
   ) {
     if NarrowConvolution.suits(geometry) {
       return NarrowConvolution(geometry).filterGradient(x, dy, to: dw)
+    }
+    if winograd, WinogradConvolution.suits(geometry) {
+      return WinogradConvolution(geometry).filterGradient(x, dy, to: dw)
     }
     let g = geometry.flattenedIfPointwise
     let device = x.device
