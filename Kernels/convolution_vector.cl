@@ -29,6 +29,8 @@
 #endif
 #define NB (16 * NV)
 #define WINDOW ((TILE - 1) * SW + KW)
+// Steps of the summed index between requests for memory.
+#define PREFETCH_STEP 32
 
 // Filters to panels [block of NB outputs][kernel row][kernel column][input channel][NB], zero beyond the last output
 // channel. With `transposed`, the filter of the data gradient: input and output channels exchanged, taps mirrored.
@@ -57,7 +59,7 @@ kernel void pack_filter(global const float *w, int wOffset, int kh, int kw, int 
 kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, int height, int width, int channels,
                               global const float *affine, int affineOffset, float preSlope, float postSlope,
                               global const float *packed, global float *y, int yOffset, int yStride, int outHeight,
-                              int outWidth, int outChannels, int padTop, int padLeft, int accumulate,
+                              int outWidth, int outChannels, int padTop, int padLeft, int accumulate, int streaming,
                               global const float *bias, int biasOffset, int hasBias
 #if EPILOGUE
                               ,
@@ -72,7 +74,7 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
   const int run = KW == 1 ? channels : KW * LD; // floats per kernel row
   affine += affineOffset;
 
-  float window[TILES * KH * WINDOW * LD];
+  float window[TILES * KH * WINDOW * LD] LINES;
   for (int t = 0; t < tiles; t++)
     for (int kh = 0; kh < KH; kh++) {
       const int ih = oh * SH - padTop + kh;
@@ -99,31 +101,37 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 #pragma unroll
         for (int v = 0; v < NV; v++)
           acc[p][v] = 0.0f;
-      // What the epilogue reads, while this tile computes.
       const int pixels = min(TILE, outWidth - ow0 - t * TILE);
-#if EPILOGUE
-      for (int p = 0; p < pixels; p++)
-        for (int v = 0; v < NV; v++)
-          PREFETCH(ex + exOffset + (firstPixel + t * TILE + p) * exStride + n0 + v * 16);
-#endif
-      if (accumulate)
-        for (int p = 0; p < pixels; p++)
-          for (int v = 0; v < NV; v++)
-            PREFETCH(y + yOffset + (firstPixel + t * TILE + p) * yStride + n0 + v * 16);
+      const int shares = KH * ((run + PREFETCH_STEP - 1) / PREFETCH_STEP);
+      int share = 0;
       for (int kh = 0; kh < KH; kh++) {
         const float *a = window + (t * KH + kh) * WINDOW * LD;
         global const float *b = panel + (long)kh * run * NB;
+        for (int k0 = 0; k0 < run; k0 += PREFETCH_STEP, share++) {
+          // While these products are computed: what the epilogue reads, and the next work-item's pixels.
+          const long pixel = firstPixel + t * TILE;
+#if EPILOGUE
+          prefetch_pixels(ex + exOffset + pixel * exStride + n0, exStride, pixels, NB, share, shares);
+#endif
+          if (accumulate)
+            prefetch_pixels(y + yOffset + pixel * yStride + n0, yStride, pixels, NB, share, shares);
+          if (KW == 1 && KH == 1)
+            prefetch_pixels(x + xOffset + (((long)n * height + oh) * width + ow0 + TILE * TILES) * xStride, xStride,
+                            min(TILE * TILES, width - ow0 - TILE * TILES), channels,
+                            (n0 / NB * TILES + t) * shares + share, (outChannels + NB - 1) / NB * TILES * shares);
+          const int end = min(k0 + PREFETCH_STEP, run);
 #pragma unroll 2
-        for (int k = 0; k < run; k++) {
-          float16 weights[NV];
-#pragma unroll
-          for (int v = 0; v < NV; v++)
-            weights[v] = vload16(v, b + k * NB);
-#pragma unroll
-          for (int p = 0; p < TILE; p++)
+          for (int k = k0; k < end; k++) {
+            float16 weights[NV];
 #pragma unroll
             for (int v = 0; v < NV; v++)
-              acc[p][v] = fma((float16)(a[p * SW * LD + k]), weights[v], acc[p][v]);
+              weights[v] = vload16(v, b + k * NB);
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+#pragma unroll
+              for (int v = 0; v < NV; v++)
+                acc[p][v] = fma((float16)(a[p * SW * LD + k]), weights[v], acc[p][v]);
+          }
         }
       }
 
@@ -150,7 +158,10 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 #endif
               if (accumulate)
                 value += load_lanes(target, lanes);
-              store_lanes(value, target, lanes);
+              if (streaming)
+                STREAM(value, target);
+              else
+                store_lanes(value, target, lanes);
             }
         }
       }
@@ -180,19 +191,19 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 // The unit's dy is packed for each block of output channels, so that the inner loop reads it and the window from the
 // first-level cache whatever their strides in memory.
 //
-// Baked besides the above: KB, CHANNELS (of a work-item; for KW = 1 fewer than LD, whose rest keeps rows out of each
-// other's cache sets), CAPACITY (floats of the window) and PIXELS (most pixels of a unit). For KW > 1, LD equals
-// the channels.
+// Baked besides the above: KB, CAPACITY (floats of the window) and PIXELS (most pixels of a unit). For KW > 1, LD
+// equals the channels. For KW = 1 a work-item takes `itemChannels` of them, at most LD.
 #ifdef KB
 
 kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
                                       int channels, global const float *affine, int affineOffset, float preSlope,
                                       float postSlope, global const float *dy, int dyOffset, int dyStride,
                                       int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
-                                      int unitRows, int unitColumns, int splits, global float *partials) {
+                                      int unitRows, int unitColumns, int itemChannels, int splits,
+                                      global float *partials) {
   const int split = get_global_id(0);
-  const int firstChannel = get_global_id(1) * CHANNELS;
-  const int blockChannels = min(CHANNELS, channels - firstChannel);
+  const int firstChannel = get_global_id(1) * itemChannels;
+  const int blockChannels = min(itemChannels, channels - firstChannel);
   const int rowGroups = (outHeight + unitRows - 1) / unitRows;
   const int columnGroups = (outWidth + unitColumns - 1) / unitColumns;
   const int units = images * rowGroups * columnGroups;
@@ -200,8 +211,8 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
   global float *partial = partials + (long)split * KH * KW * channels * outChannels;
 
   // Reads of the last block of a run may go up to KB floats beyond it; their products are not stored.
-  float window[CAPACITY + 16];
-  float panel[PIXELS * NB];
+  float window[CAPACITY + 16] LINES;
+  float panel[PIXELS * NB] LINES;
   const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
   for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
     const int column = (unit % columnGroups) * unitColumns;

@@ -29,6 +29,8 @@
 #define TILES 12
 #endif
 #define NB (16 * NV)
+// Steps of the summed index between requests for memory.
+#define PREFETCH_STEP 32
 // Distances in floats between tiles and between positions: odd numbers of cache lines, so that what is used together
 // does not compete for the same few lines of the first-level cache.
 #define ODD_LINES(floats) (((floats) / 16 | 1) * 16)
@@ -117,6 +119,35 @@ inline void transform_input(float *target, global const float *x, int xStride, i
   }
 }
 
+// A share of the pixels of `count` tiles from `first` on that their left neighbours do not have, in small pieces.
+inline void prefetch_tiles(global const float *x, int xStride, int height, int width, int channels, int padTop,
+                           int padLeft, int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
+  const int end = SHARE_BEGIN(count * 4, share + 1, shares);
+  for (int i = SHARE_BEGIN(count * 4, share, shares); i < end; i++) {
+    const Tile tile = tile_at(first + i / 4, tilesDown, tilesAcross);
+    const int ih = tile.row * 2 - padTop + i % 4;
+    const int iw = tile.column * 2 - padLeft + 2;
+    if (ih >= 0 && ih < height && iw >= 0 && iw + 1 < width)
+      for (int c = 0; c < 2 * channels; c += 16)
+        PREFETCH(x + ((tile.image * height + ih) * width + iw + (c >= channels)) * xStride + c % channels);
+  }
+}
+
+// A share of the output pixels of `count` tiles from `first` on, in small pieces.
+inline void prefetch_output(global const float *y, int yStride, int outHeight, int outWidth, int channels,
+                            int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
+  const int end = SHARE_BEGIN(count * 2, share + 1, shares);
+  for (int i = SHARE_BEGIN(count * 2, share, shares); i < end; i++) {
+    const Tile tile = tile_at(first + i / 2, tilesDown, tilesAcross);
+    const int oh = tile.row * 2 + i % 2;
+    const int ow = tile.column * 2;
+    if (oh < outHeight)
+      for (int j = 0; j < 2; j++)
+        for (int c = 0; c < channels; c += 16)
+          PREFETCH(y + ((tile.image * outHeight + oh) * outWidth + min(ow + j, outWidth - 1)) * yStride + c);
+  }
+}
+
 // G g Gt to panels [block of NB outputs][position][input channel][NB]. With `transposed`, the filter of the data
 // gradient: input and output channels exchanged, taps mirrored. Work-items: (summed channel, vector of produced ones).
 kernel WIDE void winograd_pack_filter(global const float *w, int wOffset, int inputs, int outputs, int transposed,
@@ -161,7 +192,7 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
                                   global const float *affine, int affineOffset, float preSlope, float postSlope,
                                   global const float *packed, global float *y, int yOffset, int yStride, int images,
                                   int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int accumulate,
-                                  global const float *bias, int biasOffset, int hasBias
+                                  int streaming, global const float *bias, int biasOffset, int hasBias
 #if EPILOGUE
                                   ,
                                   global const float *ex, int exOffset, int exStride, global const float *eaffine,
@@ -172,15 +203,17 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
   const int tilesDown = (outHeight + 1) / 2;
   const int group = get_global_id(0);
   const int first = group * TILES;
-  const int count = min(TILES, images * tilesDown * tilesAcross - first);
+  const int tiles = images * tilesDown * tilesAcross;
+  const int count = min(TILES, tiles - first);
+  const int next = clamp(tiles - first - TILES, 0, TILES);
 
-  float input[16 * INPUT_STRIDE];
+  float input[16 * INPUT_STRIDE] LINES;
   transform_input(input, x + xOffset, xStride, height, width, CHANNELS, affine + affineOffset, CHANNELS, preSlope,
                   postSlope, padTop, padLeft, tilesDown, tilesAcross, first, count);
 
   for (int n0 = 0; n0 < outChannels; n0 += NB) {
     // The 16 matrix products. Tiles behind `count` hold nothing; what comes of them is not stored below.
-    float output[16 * OUTPUT_STRIDE];
+    float output[16 * OUTPUT_STRIDE] LINES;
     for (int position = 0; position < 16; position++) {
       const float *a = input + position * INPUT_STRIDE;
       global const float *b = packed + ((long)n0 * 16 + position * NB) * CHANNELS;
@@ -190,17 +223,31 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
 #pragma unroll
         for (int v = 0; v < NV; v++)
           acc[t][v] = 0.0f;
+      for (int k0 = 0; k0 < CHANNELS; k0 += PREFETCH_STEP) {
+        // While these products are computed: what the epilogue reads, and the next work-item's pixels.
+        const int steps = (CHANNELS + PREFETCH_STEP - 1) / PREFETCH_STEP;
+        const int share = position * steps + k0 / PREFETCH_STEP;
+#if EPILOGUE
+        prefetch_output(ex + exOffset + n0, exStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
+                        share, 16 * steps);
+#endif
+        if (accumulate)
+          prefetch_output(y + yOffset + n0, yStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
+                          share, 16 * steps);
+        prefetch_tiles(x + xOffset, xStride, height, width, CHANNELS, padTop, padLeft, tilesDown, tilesAcross,
+                       first + TILES, next, n0 / NB * 16 * steps + share, outChannels / NB * 16 * steps);
 #pragma unroll 2
-      for (int k = 0; k < CHANNELS; k++) {
-        float16 weights[NV];
-#pragma unroll
-        for (int v = 0; v < NV; v++)
-          weights[v] = vload16(v, b + k * NB);
-#pragma unroll
-        for (int t = 0; t < TILES; t++)
+        for (int k = k0; k < min(k0 + PREFETCH_STEP, CHANNELS); k++) {
+          float16 weights[NV];
 #pragma unroll
           for (int v = 0; v < NV; v++)
-            acc[t][v] = fma((float16)(a[t * TILE_STRIDE + k]), weights[v], acc[t][v]);
+            weights[v] = vload16(v, b + k * NB);
+#pragma unroll
+          for (int t = 0; t < TILES; t++)
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+              acc[t][v] = fma((float16)(a[t * TILE_STRIDE + k]), weights[v], acc[t][v]);
+        }
       }
 #pragma unroll
       for (int t = 0; t < TILES; t++)
@@ -251,7 +298,10 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
 #endif
               if (accumulate)
                 value += vload16(0, target);
-              vstore16(value, 0, target);
+              if (streaming)
+                STREAM(value, target);
+              else
+                vstore16(value, 0, target);
             }
           }
       }
@@ -309,10 +359,12 @@ kernel WIDE void winograd_filter_gradient(global const float *x, int xOffset, in
   const int blockChannels = min(CHANNELS, channels - firstChannel);
   global float *partial = partials + (long)split * 16 * channels * outChannels;
 
-  float input[16 * INPUT_STRIDE];
-  float gradient[16 * OUTPUT_STRIDE];
+  float input[16 * INPUT_STRIDE] LINES;
+  float gradient[16 * OUTPUT_STRIDE] LINES;
   for (int first = split * TILES, fresh = 1; first < tiles; first += splits * TILES, fresh = 0) {
     const int count = min(TILES, tiles - first);
+    const int next = first + splits * TILES;
+    const int nextCount = clamp(tiles - next, 0, TILES);
     transform_input(input, x + xOffset + firstChannel, xStride, height, width, blockChannels,
                     affine + affineOffset + firstChannel, channels, preSlope, postSlope, padTop, padLeft, tilesDown,
                     tilesAcross, first, count);
@@ -321,6 +373,13 @@ kernel WIDE void winograd_filter_gradient(global const float *x, int xOffset, in
                          count);
       for (int position = 0; position < 16; position++)
         for (int k0 = 0; k0 < blockChannels; k0 += KB) {
+          // While this block computes: a share of the next group.
+          const int blocks = (blockChannels + KB - 1) / KB;
+          const int share = position * blocks + k0 / KB;
+          prefetch_output(dy + dyOffset + n0, dyStride, outHeight, outWidth, NB, tilesDown, tilesAcross, next,
+                          nextCount, share, 16 * blocks);
+          prefetch_tiles(x + xOffset + firstChannel, xStride, height, width, blockChannels, padTop, padLeft, tilesDown,
+                         tilesAcross, next, nextCount, n0 / NB * 16 * blocks + share, outChannels / NB * 16 * blocks);
           const float *a = input + position * INPUT_STRIDE + k0;
           const float *b = gradient + position * OUTPUT_STRIDE;
           float16 acc[KB][NV];

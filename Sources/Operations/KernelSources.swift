@@ -6,7 +6,7 @@ extension KernelSource {
   static let convolutionNarrow = library("convolution_narrow", after: "window")
   static let convolutionTiled = library("convolution_tiled")
   static let convolutionVector = library("convolution_vector", after: "window")
-  static let convolutionWinograd = library("convolution_winograd")
+  static let convolutionWinograd = library("convolution_winograd", after: "window")
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
   package static let optimizer = library("optimizer")

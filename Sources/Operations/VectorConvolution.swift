@@ -58,26 +58,27 @@ struct VectorConvolution: ConvolutionKernels {
     }
     let g = geometry.flattenedIfPointwise
     let device = x.device
-    // Channels of a 1×1 filter are cut into blocks that are work-items of their own.
-    let channelBlock = g.kernelWidth > 1 ? g.inputs : min(128, (g.inputs + 15) / 16 * 16)
-    let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : channelBlock
-    let leadingDimension = g.kernelWidth > 1 ? g.inputs : channelBlock + 16
+    // Channels of a 1×1 filter are cut into equal blocks that are work-items of their own.
+    let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + 255) / 256
+    let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
+    let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : itemChannels
+    // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : itemChannels <= 144 ? 144 : 272
     let units = FilterGradientUnits(g, channels: leadingDimension)
-    let channelBlocks = (g.inputs + channelBlock - 1) / channelBlock
     let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
-      + " -D CHANNELS=\(channelBlock) -D PIXELS=\(units.pixels)"
-      + " -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
+      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
-        .int(units.rows), .int(units.columns), .int(splits), .buffer(partials.storage.buffer),
+        .int(units.rows), .int(units.columns), .int(itemChannels), .int(splits),
+        .buffer(partials.storage.buffer),
       ],
       cost: LaunchCost(
         "conv filter gradient \(geometry.label)", flops: g.flops,
@@ -104,8 +105,8 @@ struct VectorConvolution: ConvolutionKernels {
         tiles = 1
       } else {
         leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
-        tile = 12
-        tiles = leadingDimension <= 272 ? 4 : 2
+        tile = 8
+        tiles = leadingDimension <= 272 ? 6 : 3
       }
     }
 
@@ -138,7 +139,7 @@ struct VectorConvolution: ConvolutionKernels {
         .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(accumulate ? 1 : 0),
+        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
     var sums: Tensor?
     if let epilogue {
@@ -202,9 +203,9 @@ struct VectorConvolution: ConvolutionKernels {
   /// Pixels of a tile that waste least of a row of `width`, as far as registers go; few sizes, because each is a program.
   static func fittingTile(_ width: Int, vectors: Int) -> Int {
     if width <= 4 { return 4 }
-    let sizes = vectors == 1 ? [25, 13, 10] : [13, 10]
+    let sizes = vectors == 1 ? [12, 10] : [13, 10]
     func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
-    return sizes.min { covered($0) < covered($1) } ?? 13
+    return sizes.min { covered($0) < covered($1) } ?? 10
   }
 
   /// Accumulator rows that waste least of a run.
@@ -227,7 +228,7 @@ struct FilterGradientUnits {
 
   /// - Parameter channels: input channels that a window holds.
   init(_ g: ConvolutionGeometry, channels: Int) {
-    let limit = 32768  // floats: 128 KiB
+    let limit = 128 * 272  // floats: 136 KiB
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
