@@ -102,7 +102,7 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
 // lines at a time, between pieces of arithmetic: a core has only so many loads under way, and others wait behind them.
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #endif
 #if __has_builtin(__builtin_nontemporal_store)
 #define STREAM(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))

@@ -63,14 +63,14 @@ struct VectorConvolution: ConvolutionKernels {
     let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
     let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : itemChannels
     // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
-    let leadingDimension = g.kernelWidth > 1 ? g.inputs : itemChannels <= 144 ? 144 : 272
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
     let units = FilterGradientUnits(g, channels: leadingDimension)
     let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
-      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
+      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run, vectors: Self.vectors(g.outputs)))"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
@@ -139,7 +139,7 @@ struct VectorConvolution: ConvolutionKernels {
         .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming ? 1 : 0),
+        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
     var sums: Tensor?
     if let epilogue {
@@ -182,14 +182,14 @@ struct VectorConvolution: ConvolutionKernels {
     let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
     if x.prologue.isIdentity && direct == nil { return }
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
-    let group = 8
+    let columns = 4 * g.strideWidth
     x.device.launch(
-      .convolutionVector, "conv_input_gradient_gather", options: "-D VEC=16",
-      global: [(g.width + group - 1) / group, g.height, g.batch], local: x.device.independent(3),
+      .convolutionVector, "conv_input_gradient_gather", options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))",
+      global: [(g.width + columns - 1) / columns, g.height, g.batch], local: x.device.independent(3),
       dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
         .int(g.padLeft), .int(g.height), .int(g.width), .int(g.inputs),
-      ] + target.arguments + [.int(group), .int(direct?.accumulate ?? false ? 1 : 0)],
+      ] + target.arguments + [.int(direct?.accumulate ?? false ? 1 : 0)],
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.shape.count + dy.shape.count) * 4))
     if direct == nil { x.backpropagate(target, into: store) }
@@ -209,9 +209,9 @@ struct VectorConvolution: ConvolutionKernels {
   }
 
   /// Accumulator rows that waste least of a run.
-  static func fittingBlock(_ run: Int) -> Int {
+  static func fittingBlock(_ run: Int, vectors: Int) -> Int {
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
-    return (8...13).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
+    return (8...(vectors == 1 ? 16 : 13)).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
   }
 }
 

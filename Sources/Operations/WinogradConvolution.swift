@@ -78,7 +78,7 @@ struct WinogradConvolution {
       x.base.arguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
       + y.arguments + [
         .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming ? 1 : 0),
+        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
     var sums: Tensor?
     if let epilogue {
