@@ -92,10 +92,8 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
   const long firstPixel = ((long)n * outHeight + oh) * outWidth + ow0;
   for (int n0 = 0; n0 < outChannels; n0 += NB) {
     global const float *panel = packed + (long)n0 * KH * run;
-#if EPILOGUE
-    float16 sumShift[NV], sumScale[NV];
-    for (int v = 0; v < NV; v++)
-      sumShift[v] = sumScale[v] = 0.0f;
+#if EPILOGUE && EAFFINE
+    float sumsShift[NB] LINES, sumsScale[NB] LINES;
 #endif
     for (int t = 0; t < tiles; t++) {
       float16 acc[TILE][NV];
@@ -138,46 +136,54 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
         }
       }
 
+      // Through memory, as the compiler would otherwise write all that follows once for every register.
+      float results[TILE * NB] LINES;
 #pragma unroll
+      for (int p = 0; p < TILE; p++)
+#pragma unroll
+        for (int v = 0; v < NV; v++)
+          vstore16(acc[p][v], p * NV + v, results);
       for (int v = 0; v < NV; v++) {
         const int c = n0 + v * 16;
         const int lanes = outChannels - c;
-        if (lanes > 0) {
-#if EPILOGUE && EAFFINE
-          const float16 centre = load_lanes(eaffine + eaffineOffset + c, lanes);
-          const float16 scale = load_lanes(eaffine + eaffineOffset + outChannels + c, lanes);
-          const float16 shift = load_lanes(eaffine + eaffineOffset + 2 * outChannels + c, lanes);
-#endif
-          const float16 start = hasBias ? load_lanes(bias + biasOffset + c, lanes) : (float16)(0.0f);
-#pragma unroll
-          for (int p = 0; p < TILE; p++)
-            if (p < pixels) {
-              const long pixel = firstPixel + t * TILE + p;
-              global float *target = y + yOffset + pixel * yStride + c;
-              float16 value = acc[p][v] + start;
+        if (lanes <= 0)
+          break;
 #if EPILOGUE
-              const float16 input = load_lanes(ex + exOffset + pixel * exStride + c, lanes);
-              EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift[v], sumScale[v]);
+        float16 sumShift = 0.0f, sumScale = 0.0f;
+#if EAFFINE
+        const float16 centre = load_lanes(eaffine + eaffineOffset + c, lanes);
+        const float16 scale = load_lanes(eaffine + eaffineOffset + outChannels + c, lanes);
+        const float16 shift = load_lanes(eaffine + eaffineOffset + 2 * outChannels + c, lanes);
 #endif
-              if (accumulate)
-                value += load_lanes(target, lanes);
-              if (streaming)
-                STREAM(value, target);
-              else
-                store_lanes(value, target, lanes);
-            }
+#endif
+        const float16 start = hasBias ? load_lanes(bias + biasOffset + c, lanes) : (float16)(0.0f);
+        for (int p = 0; p < pixels; p++) {
+          const long pixel = firstPixel + t * TILE + p;
+          global float *target = y + yOffset + pixel * yStride + c;
+          float16 value = vload16(p * NV + v, results) + start;
+#if EPILOGUE
+          const float16 input = load_lanes(ex + exOffset + pixel * exStride + c, lanes);
+          EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
+#endif
+          if (accumulate)
+            value += load_lanes(target, lanes);
+          if (streaming)
+            STREAM(value, target);
+          else
+            store_lanes(value, target, lanes);
         }
+#if EPILOGUE && EAFFINE
+        vstore16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
+        vstore16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
+#endif
       }
     }
 #if EPILOGUE && EAFFINE
     const long group = ((long)n * get_global_size(1) + oh) * get_global_size(0) + get_global_id(0);
-#pragma unroll
-    for (int v = 0; v < NV; v++) {
+    for (int v = 0; v < NV && n0 + v * 16 < outChannels; v++) {
       const int c = n0 + v * 16;
-      if (c < outChannels) {
-        store_lanes(sumShift[v], sums + group * 2 * outChannels + c, outChannels - c);
-        store_lanes(sumScale[v], sums + (group * 2 + 1) * outChannels + c, outChannels - c);
-      }
+      store_lanes(vload16(v, sumsShift), sums + group * 2 * outChannels + c, outChannels - c);
+      store_lanes(vload16(v, sumsScale), sums + (group * 2 + 1) * outChannels + c, outChannels - c);
     }
 #endif
   }
@@ -277,20 +283,21 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
                   acc[k][v] = fma((float16)(a[p * SW * LD + k]), g[v], acc[k][v]);
             }
           }
-          const int ks = min(KB, run - k0);
+          float results[KB * NB] LINES;
 #pragma unroll
           for (int k = 0; k < KB; k++)
-            if (k < ks) {
-              // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
-              const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
 #pragma unroll
-              for (int v = 0; v < NV; v++)
-                if (lanes > v * 16) {
-                  global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
-                  store_lanes(first ? acc[k][v] : acc[k][v] + load_lanes(target, lanes - v * 16), target,
-                              lanes - v * 16);
-                }
+            for (int v = 0; v < NV; v++)
+              vstore16(acc[k][v], k * NV + v, results);
+          for (int k = 0; k < min(KB, run - k0); k++) {
+            // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
+            const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
+            for (int v = 0; v < NV && lanes > v * 16; v++) {
+              global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
+              const float16 value = vload16(k * NV + v, results);
+              store_lanes(first ? value : value + load_lanes(target, lanes - v * 16), target, lanes - v * 16);
             }
+          }
         }
     }
   }
