@@ -38,7 +38,7 @@ extension Tensor {
       cost: LaunchCost("cross-entropy \(shape)"))
     for (values, factor, result) in [(losses, 1 / Float(rows), loss), (hits, 1, correct)] {
       device.launch(
-        .reduction, "sum_values", global: [1], local: [1],
+        .reduction, "sum_values", options: "-D VEC=1", global: [1], local: [1],
         values.vectorArguments + [.int(rows), .float(factor)] + result.vectorArguments + [.int(0)],
         cost: LaunchCost("sum of \(rows)"))
     }

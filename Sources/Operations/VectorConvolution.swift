@@ -61,7 +61,6 @@ struct VectorConvolution: ConvolutionKernels {
     // Channels of a 1×1 filter are cut into equal blocks that are work-items of their own.
     let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + 255) / 256
     let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
-    let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : itemChannels
     // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
     let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
     let units = FilterGradientUnits(g, channels: leadingDimension)
@@ -70,10 +69,10 @@ struct VectorConvolution: ConvolutionKernels {
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
-      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run, vectors: Self.vectors(g.outputs)))"
+      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(g))"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
-      .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
+      .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
@@ -166,7 +165,7 @@ struct VectorConvolution: ConvolutionKernels {
     let blocks = (produced + block - 1) / block
     let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
     filter.device.launch(
-      .convolutionVector, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
+      .convolutionFilters, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
       local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),
@@ -184,7 +183,7 @@ struct VectorConvolution: ConvolutionKernels {
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
     let columns = 4 * g.strideWidth
     x.device.launch(
-      .convolutionVector, "conv_input_gradient_gather", options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))",
+      .convolutionGather, "conv_input_gradient_gather", options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))",
       global: [(g.width + columns - 1) / columns, g.height, g.batch], local: x.device.independent(3),
       dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
@@ -203,15 +202,19 @@ struct VectorConvolution: ConvolutionKernels {
   /// Pixels of a tile that waste least of a row of `width`, as far as registers go; few sizes, because each is a program.
   static func fittingTile(_ width: Int, vectors: Int) -> Int {
     if width <= 4 { return 4 }
-    let sizes = vectors == 1 ? [12, 10] : [13, 10]
+    let sizes = vectors == 1 ? [10] : [13, 10]
     func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
     return sizes.min { covered($0) < covered($1) } ?? 10
   }
 
-  /// Accumulator rows that waste least of a run.
-  static func fittingBlock(_ run: Int, vectors: Int) -> Int {
+  /// Accumulator rows that waste least of a run. Blocks of channels are multiples of 16: there always the same, for each
+  /// number is a program.
+  static func fittingBlock(_ g: ConvolutionGeometry) -> Int {
+    let largest = vectors(g.outputs) == 1 ? 16 : 13
+    if g.kernelWidth == 1 { return largest / 8 * 8 }
+    let run = g.kernelWidth * g.inputs
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
-    return (8...(vectors == 1 ? 16 : 13)).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
+    return (8...largest).min { (covered($0), -$0) < (covered($1), -$1) } ?? 8
   }
 }
 

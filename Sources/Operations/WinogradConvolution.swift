@@ -41,7 +41,7 @@ struct WinogradConvolution {
     let splits = max(1, min(groups, device.description.computeUnits * 4 / channelBlocks))
     let partials = Tensor(uninitialized: [splits, 16, g.inputs, g.outputs], on: device)
     device.launch(
-      .convolutionWinograd, "winograd_filter_gradient",
+      .convolutionWinogradFilterGradient, "winograd_filter_gradient",
       options: options(channels: channels, tiles: tiles) + " -D KB=\(16 / vectors)" + x.prologueOptions(),
       global: [splits, channelBlocks], local: device.independent(2),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
@@ -53,7 +53,7 @@ struct WinogradConvolution {
         bytes: Double(x.shape.count + dy.shape.count + partials.shape.count) * 4))
     let filters = g.inputs * g.outputs
     device.launch(
-      .convolutionWinograd, "winograd_finish_filter_gradient", options: "-D VEC=16", global: [filters / 16],
+      .convolutionFilters, "winograd_finish_filter_gradient", options: "-D VEC=16", global: [filters / 16],
       local: device.independent(1),
       [.buffer(partials.storage.buffer), .int(splits), .int(filters)] + dw.tensor.vectorArguments + [
         .int(dw.accumulate ? 1 : 0)
@@ -101,10 +101,11 @@ struct WinogradConvolution {
   private func pack(_ filter: Tensor, transposed: Bool) -> Tensor {
     let packed = Tensor(uninitialized: [16, g.inputs, g.outputs], on: filter.device)
     filter.device.launch(
-      .convolutionWinograd, "winograd_pack_filter", options: "-D VEC=16 -D NV=\(vectors)",
+      .convolutionFilters, "winograd_pack_filter", options: "-D VEC=16",
       global: [g.inputs, g.outputs / 16], local: filter.device.independent(2),
       filter.vectorArguments + [
-        .int(filter.shape[2]), .int(filter.shape[3]), .int(transposed ? 1 : 0), .buffer(packed.storage.buffer),
+        .int(filter.shape[2]), .int(filter.shape[3]), .int(transposed ? 1 : 0), .int(16 * vectors),
+        .buffer(packed.storage.buffer),
       ],
       cost: LaunchCost("pack filter \(filter.shape)", bytes: Double(filter.shape.count + packed.shape.count) * 4))
     return packed
