@@ -64,6 +64,7 @@ let package = Package(
       name: "NeuralNetworkTests",
       dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
+    .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
     .testTarget(
