@@ -74,6 +74,18 @@ typedef int vint;
 #define APPLY_POST(v, slope) (v)
 #endif
 
+// Declares the vectors at channel c of an affine's three rows; where there is no affine, what changes nothing.
+#define DECLARE_AFFINE(affine, channels, c, centre, scale, shift)                                                      \
+  const vfloat centre = VLOAD((affine) + (c));                                                                         \
+  const vfloat scale = VLOAD((affine) + (channels) + (c));                                                             \
+  const vfloat shift = VLOAD((affine) + 2 * (channels) + (c))
+#define DECLARE_IDENTITY(centre, scale, shift) const vfloat centre = 0.0f, scale = 1.0f, shift = 0.0f
+#if AFFINE
+#define DECLARE_PROLOGUE(affine, channels, c) DECLARE_AFFINE(affine, channels, c, centre, scale, shift)
+#else
+#define DECLARE_PROLOGUE(affine, channels, c) DECLARE_IDENTITY(centre, scale, shift)
+#endif
+
 #define APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope)                                                   \
   APPLY_POST(APPLY_AFFINE(APPLY_PRE(v, preSlope), centre, scale, shift), postSlope)
 
@@ -107,6 +119,12 @@ typedef int vint;
 #define EPILOGUE_POST_GRADIENT(value, slope, g) ACTIVATE_GRADIENT(value, slope, g)
 #else
 #define EPILOGUE_POST_GRADIENT(value, slope, g) (g)
+#endif
+
+#if EAFFINE
+#define DECLARE_EPILOGUE(affine, channels, c) DECLARE_AFFINE(affine, channels, c, ecentre, escale, eshift)
+#else
+#define DECLARE_EPILOGUE(affine, channels, c) DECLARE_IDENTITY(ecentre, escale, eshift)
 #endif
 
 #if EAFFINE

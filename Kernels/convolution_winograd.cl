@@ -79,11 +79,7 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
       const float16 start = hasBias ? vload16(0, bias + biasOffset + c) : (float16)(0.0f);
 #if EPILOGUE
       float16 sumShift = 0.0f, sumScale = 0.0f;
-#if EAFFINE
-      const float16 centre = vload16(0, eaffine + eaffineOffset + c);
-      const float16 scale = vload16(0, eaffine + eaffineOffset + outChannels + c);
-      const float16 shift = vload16(0, eaffine + eaffineOffset + 2 * outChannels + c);
-#endif
+      DECLARE_EPILOGUE(eaffine + eaffineOffset, outChannels, c);
 #endif
       Tile tile = tile_at(first, tilesDown, tilesAcross);
       for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
@@ -111,7 +107,7 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
                   start + (j == 0 ? rows[i][0] + rows[i][1] + rows[i][2] : rows[i][1] - rows[i][2] - rows[i][3]);
 #if EPILOGUE
               const float16 given = vload16(0, ex + exOffset + pixel * exStride + c);
-              EPILOGUE_GRADIENT(value, given, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
+              EPILOGUE_GRADIENT(value, given, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
               if (accumulate)
                 value += vload16(0, target);

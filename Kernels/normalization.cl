@@ -123,11 +123,7 @@ kernel WIDE void prologue_apply(global const float *x, int xOffset, int xStride,
   const int c = get_global_id(0) * VEC;
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-#if AFFINE
-  const vfloat centre = VLOAD(affine + affineOffset + c);
-  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
-  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
-#endif
+  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
   for (int i = 0; i < count; i++) {
     const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat result = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
@@ -148,16 +144,12 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   const int chunk = get_global_id(1);
   const long first = (long)chunk * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-#if EAFFINE
-  const vfloat centre = VLOAD(affine + affineOffset + c);
-  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
-  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
+  DECLARE_EPILOGUE(affine + affineOffset, channels, c);
   vfloat sumShift = 0.0f, sumScale = 0.0f;
-#endif
   for (int i = 0; i < count; i++) {
     const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat h = VLOAD(g + gOffset + (first + i) * gStride + c);
-    EPILOGUE_GRADIENT(h, v, centre, scale, shift, preSlope, postSlope, sumShift, sumScale);
+    EPILOGUE_GRADIENT(h, v, ecentre, escale, eshift, preSlope, postSlope, sumShift, sumScale);
     if (wanted) {
       global float *target = dx + dxOffset + (first + i) * dxStride + c;
       if (accumulate)

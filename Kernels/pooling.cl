@@ -10,11 +10,7 @@ kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int h
   const int c = get_global_id(0) * VEC;
   const int oh = get_global_id(2) % outHeight;
   const int n = get_global_id(2) / outHeight;
-#if AFFINE
-  const vfloat centre = VLOAD(affine + affineOffset + c);
-  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
-  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
-#endif
+  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
   const int last = min(outWidth, ((int)get_global_id(1) + 1) * group);
   for (int ow = get_global_id(1) * group; ow < last; ow++) {
     vfloat best = -INFINITY;
@@ -109,11 +105,7 @@ kernel WIDE void average_pool(global const float *x, int xOffset, int xStride, i
   const int c = get_global_id(0) * VEC;
   const int oh = get_global_id(2) % outHeight;
   const int n = get_global_id(2) / outHeight;
-#if AFFINE
-  const vfloat centre = VLOAD(affine + affineOffset + c);
-  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
-  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
-#endif
+  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
   const int last = min(outWidth, ((int)get_global_id(1) + 1) * group);
   for (int ow = get_global_id(1) * group; ow < last; ow++) {
     vfloat sum = 0.0f;

@@ -22,15 +22,9 @@ kernel WIDE void resize(global const float *x, int xOffset, int xStride, int hei
   const int c = get_global_id(0) * VEC;
   const int i = get_global_id(2) % outHeight;
   const int n = get_global_id(2) / outHeight;
-#if AFFINE
-  const vfloat centre = VLOAD(affine + affineOffset + c);
-  const vfloat scale = VLOAD(affine + affineOffset + channels + c);
-  const vfloat shift = VLOAD(affine + affineOffset + 2 * channels + c);
-#endif
-#if EPILOGUE && EAFFINE
-  const vfloat ecentre = VLOAD(eaffine + eaffineOffset + c);
-  const vfloat escale = VLOAD(eaffine + eaffineOffset + channels + c);
-  const vfloat eshift = VLOAD(eaffine + eaffineOffset + 2 * channels + c);
+  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
+#if EPILOGUE
+  DECLARE_EPILOGUE(eaffine + eaffineOffset, channels, c);
   vfloat sumShift = 0.0f, sumScale = 0.0f;
 #endif
   const int row = rowTable[2 * i], rows = rowTable[2 * i + 1];

@@ -74,13 +74,7 @@ inline void transform_input(float *target, global const float *x, int xStride, i
                             global const float *affine, int affineStride, float preSlope, float postSlope, int padTop,
                             int padLeft, int tilesDown, int tilesAcross, int first, int count) {
   for (int c = 0; c < channels; c += 16) {
-#if AFFINE
-    const float16 centre = vload16(0, affine + c);
-    const float16 scale = vload16(0, affine + affineStride + c);
-    const float16 shift = vload16(0, affine + 2 * affineStride + c);
-#else
-    const float16 centre = 0.0f, scale = 1.0f, shift = 0.0f;
-#endif
+    DECLARE_PROLOGUE(affine, affineStride, c);
     Tile tile = tile_at(first, tilesDown, tilesAcross);
     float16 column[4][4];
     for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
