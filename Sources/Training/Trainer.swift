@@ -3,31 +3,8 @@ import OpenCLRuntime
 import Operations
 import TensorCore
 
-/// Photos with their classes, on the host.
-public struct TrainingBatch: Sendable {
-  /// Bytes of [count, height, width, channels].
-  public let pixels: [UInt8]
-  /// [count, height, width, channels].
-  public let shape: Shape
-  /// The class of each photo, from 0.
-  public let labels: [Int32]
-
-  /// A batch; traps when the counts do not fit together.
-  public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
-    precondition(
-      pixels.count == shape.count && labels.count == shape[0],
-      "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
-    self.pixels = pixels
-    self.shape = shape
-    self.labels = labels
-  }
-
-  /// Number of photos.
-  public var count: Int { labels.count }
-}
-
 /// Loss and accuracy over some images.
-public struct Scores: Sendable, Equatable {
+public struct Scores: Codable, Sendable, Equatable {
   /// Images scored.
   public var images = 0
   /// Sum of the losses of the images.
@@ -80,17 +57,25 @@ public final class Trainer {
 
   /// Trains on the batches that `next` gives until it gives none, and calls `report` after each step with the scores so
   /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  ///
+  /// - Parameters:
+  ///   - scores: what the scores are added to.
+  ///   - wantsRest: asked after each step that was enqueued, before the next batch is asked for.
+  ///   - atRest: called when it did, once every step has been done and reported.
   public func train(
-    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void
+    onto scores: Scores = Scores(), next: () throws -> TrainingBatch?,
+    report: (_ step: Int, _ scores: Scores) throws -> Void,
+    wantsRest: () -> Bool = { false }, atRest: () throws -> Void = {}
   ) throws -> Scores {
-    try run(next: next, report: report, enqueue: trainingStep)
+    try run(onto: scores, next: next, report: report, wantsRest: wantsRest, atRest: atRest, enqueue: trainingStep)
   }
 
   /// Scores the batches with the moving statistics.
   public func evaluate(
     next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in }
   ) throws -> Scores {
-    try run(next: next, report: report, enqueue: evaluationStep)
+    try run(
+      onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {}, enqueue: evaluationStep)
   }
 
   /// Runs `body` with moving statistics estimated afresh as the mean over `batches` training batches, then puts the old
@@ -120,10 +105,10 @@ public final class Trainer {
   }
 
   private func run(
-    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void,
-    enqueue: (TrainingBatch) -> StepInFlight
+    onto scores: Scores, next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void,
+    wantsRest: () -> Bool, atRest: () throws -> Void, enqueue: (TrainingBatch) -> StepInFlight
   ) throws -> Scores {
-    var scores = Scores()
+    var scores = scores
     var inFlight: [StepInFlight] = []
     var step = 0
     func finishOldest() throws {
@@ -136,7 +121,12 @@ public final class Trainer {
     }
     while let batch = try next() {
       inFlight.append(enqueue(batch))
-      if inFlight.count > 1 { try finishOldest() }
+      if wantsRest() {
+        while !inFlight.isEmpty { try finishOldest() }
+        try atRest()
+      } else if inFlight.count > 1 {
+        try finishOldest()
+      }
     }
     while !inFlight.isEmpty { try finishOldest() }
     return scores

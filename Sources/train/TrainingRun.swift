@@ -73,24 +73,13 @@ struct TrainingRun {
       ? SamplePictures(from: split.validation, model: model, on: device) : nil
     try pictures?.capture(classifier)
 
-    var history = TrainingHistory()
-    var bestAccuracy = -1.0
-    for epoch in 0..<configuration.epochs where optimizer.step < total {
-      let record = try runEpoch(
-        epoch, trainer: trainer, training: training, validation: validation, steps: total - optimizer.step)
-      history.append(record)
-      try history.write(to: folder)
-      try arena.save(
-        to: folder.path(of: "model.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
-      // The better of the two figures: early in training the moving statistics mislead.
-      let accuracy = max(record.valAccuracy, record.valAccuracyReestimated ?? 0)
-      if accuracy > bestAccuracy {
-        bestAccuracy = accuracy
-        try arena.save(
-          to: folder.path(of: "best.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
-      }
-      try writeSkipped(training, validation, to: folder)
-    }
+    let loop = TrainingLoop(
+      trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
+      epochs: configuration.epochs, stepLimit: total,
+      callbacks: [
+        ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
+      ])
+    try loop.run()
     try pictures?.capture(classifier)
     try pictures?.write(to: folder.path(of: "resized.png"))
     say(
@@ -120,82 +109,5 @@ extension TrainingRun {
     say(
       "Run      \(c.epochs) epochs of \(steps) steps of \(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
-  }
-
-  private func runEpoch(
-    _ epoch: Int, trainer: Trainer, training: BatchLoader, validation: BatchLoader, steps limit: Int
-  ) throws -> EpochRecord {
-    let stream = training.epoch(epoch)
-    let steps = min(training.stepsPerEpoch, limit)
-    let progress = ProgressLine(title: "Epoch \(epoch + 1)/\(configuration.epochs)", total: steps)
-    let start = Date()
-    var taken = 0
-    let rate = trainer.optimizer.learningRate
-    let scores = try trainer.train(
-      next: {
-        guard taken < limit, let batch = try stream.next() else { return nil }
-        taken += 1
-        return trainingBatch(batch)
-      },
-      report: { step, scores in
-        progress.update(step: step, fields: fields(scores, seconds: -start.timeIntervalSinceNow, stream))
-      })
-    let seconds = -start.timeIntervalSinceNow
-    progress.finish(fields: fields(scores, seconds: seconds, stream))
-
-    let moving = try evaluate(trainer, validation, "validation, moving statistics")
-    var batches = 0
-    let again = training.epoch(epoch)
-    let reestimated = try trainer.withReestimatedStatistics(from: {
-      guard batches < Self.reestimationBatches, let batch = try again.next() else { return nil }
-      batches += 1
-      return trainingBatch(batch)
-    }) {
-      try evaluate(trainer, validation, "validation, re-estimated statistics")
-    }
-    return EpochRecord(
-      epoch: epoch + 1, steps: taken, loss: scores.loss, accuracy: scores.accuracy, valLoss: moving.loss,
-      valAccuracy: moving.accuracy, valLossReestimated: reestimated.loss,
-      valAccuracyReestimated: reestimated.accuracy, seconds: seconds,
-      imagesPerSecond: Double(scores.images) / seconds, dataWaitShare: stream.waitSeconds / seconds,
-      learningRate: Double(rate))
-  }
-
-  /// Batches from which statistics are re-estimated: with 16 of 64 images their sampling error is well below what
-  /// another epoch of training changes.
-  private static let reestimationBatches = 16
-
-  private func evaluate(_ trainer: Trainer, _ validation: BatchLoader, _ what: String) throws -> Scores {
-    let stream = validation.epoch(0)
-    let progress = ProgressLine(title: "  \(what)", total: validation.stepsPerEpoch)
-    let scores = try trainer.evaluate(
-      next: { try stream.next().map(trainingBatch) },
-      report: { step, scores in progress.update(step: step, fields: Self.scoreFields(scores)) })
-    progress.finish(fields: Self.scoreFields(scores))
-    return scores
-  }
-
-  private func fields(_ scores: Scores, seconds: Double, _ stream: BatchStream) -> [(name: String, value: String)] {
-    Self.scoreFields(scores) + [
-      ("", String(format: "%.1f images/s", Double(scores.images) / max(seconds, 1e-9))),
-      ("data wait", String(format: "%.1f%%", 100 * stream.waitSeconds / max(seconds, 1e-9))),
-    ]
-  }
-
-  private static func scoreFields(_ scores: Scores) -> [(name: String, value: String)] {
-    [("accuracy", String(format: "%.4f", scores.accuracy)), ("loss", String(format: "%.4f", scores.loss))]
-  }
-
-  private func trainingBatch(_ batch: ImageBatch) -> TrainingBatch {
-    TrainingBatch(
-      pixels: batch.pixels,
-      shape: [batch.count, configuration.model.inputHeight, configuration.model.inputWidth, 3], labels: batch.labels)
-  }
-
-  private func writeSkipped(_ training: BatchLoader, _ validation: BatchLoader, to folder: RunDirectory) throws {
-    let skipped = training.skipped + validation.skipped
-    guard !skipped.isEmpty else { return }
-    try folder.write(skipped.csv, to: "skipped.csv")
-    say("\(skipped.count) files could not be decoded; see \(folder.path(of: "skipped.csv"))")
   }
 }
