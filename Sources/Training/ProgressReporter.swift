@@ -29,6 +29,12 @@ public final class ProgressReporter: Callback {
     line = nil
   }
 
+  /// Ends the line where it is.
+  public func runWillStop(in loop: TrainingLoop) {
+    line?.abandon()
+    line = nil
+  }
+
   private func fields(
     _ scores: Scores, of phase: TrainingPhase, in loop: TrainingLoop
   ) -> [(name: String, value: String)] {

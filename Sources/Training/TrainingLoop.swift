@@ -16,15 +16,20 @@ public final class TrainingLoop {
   public private(set) var progress: TrainingProgress
 
   private let callbacks: [any Callback]
+  private let stop: StopRequest
 
   /// Batches from which statistics are re-estimated: with 16 of 64 images their sampling error is well below what
   /// another epoch of training changes.
   private static let reestimationBatches = 16
 
   /// A run over `epochs` epochs and at most `stepLimit` steps.
+  ///
+  /// - Parameters:
+  ///   - progress: where the run goes on; the trainer's weights and optimizer must be those of that moment.
+  ///   - stop: ends the run before its time when it is made.
   public init(
     _ trainer: Trainer, training: any BatchSource, validation: any BatchSource, epochs: Int, stepLimit: Int = .max,
-    progress: TrainingProgress = TrainingProgress(), callbacks: [any Callback] = []
+    progress: TrainingProgress = TrainingProgress(), callbacks: [any Callback] = [], stop: StopRequest = StopRequest()
   ) {
     self.trainer = trainer
     self.training = training
@@ -33,16 +38,29 @@ public final class TrainingLoop {
     self.stepLimit = stepLimit
     self.progress = progress
     self.callbacks = callbacks
+    self.stop = stop
   }
 
-  /// Trains until the last epoch has been validated.
-  public func run() throws {
+  /// How a run ended.
+  public enum Outcome: Sendable {
+    /// The last epoch has been validated.
+    case finished
+    /// The run was asked to stop; it can go on from its progress.
+    case stopped
+  }
+
+  /// Trains until the last epoch has been validated, or until the run is asked to stop.
+  @discardableResult public func run() throws -> Outcome {
     while isUnfinished {
-      try trainEpoch()
-      let record = try validateEpoch()
+      guard try trainEpoch(), let record = try validateEpoch() else {
+        for callback in callbacks { try callback.runWillStop(in: self) }
+        return .stopped
+      }
       progress.endEpoch(record)
+      progress.isFinished = !isUnfinished
       for callback in callbacks { try callback.epochDidEnd(in: self) }
     }
+    return .finished
   }
 
   /// An epoch that has been begun is always validated, even where the limit of steps cuts it short.
@@ -50,21 +68,25 @@ public final class TrainingLoop {
     progress.epoch < epochs && (progress.totalSteps < stepLimit || progress.step > 0)
   }
 
-  private func trainEpoch() throws {
+  /// Returns whether the epoch came to its end.
+  private func trainEpoch() throws -> Bool {
     let before = progress
     if before.step == 0 { progress.learningRate = trainer.optimizer.learningRate }
     let stream = training.epoch(before.epoch, startingAt: before.step)
     let start = ContinuousClock.now
     var taken = before.totalSteps
+    var isCut = false
     func measure() {
       progress.seconds = before.seconds + (ContinuousClock.now - start) / .seconds(1)
       progress.waitSeconds = before.waitSeconds + stream.waitSeconds
     }
-    try begin(.training, steps: min(training.batchesPerEpoch, before.step + stepLimit - before.totalSteps))
+    let rest = min(training.batchesPerEpoch - before.step, stepLimit - before.totalSteps)
+    try begin(.training, steps: before.step + rest)
     progress.scores = try trainer.train(
       onto: before.scores,
       next: {
-        guard taken < stepLimit, let batch = try stream.next() else { return nil }
+        isCut = stop.isMade
+        guard !isCut, taken < stepLimit, let batch = try stream.next() else { return nil }
         taken += 1
         return batch
       },
@@ -80,20 +102,23 @@ public final class TrainingLoop {
         for callback in callbacks where callback.wantsRest(after: taken) { try callback.deviceDidRest(in: self) }
       })
     measure()
-    try end(.training, progress.scores)
+    if !isCut { try end(.training, progress.scores) }
+    return !isCut
   }
 
-  private func validateEpoch() throws -> EpochRecord {
-    let moving = try evaluate(.validation)
+  /// Returns nil when the run was asked to stop meanwhile: the scores of some of the images mean nothing.
+  private func validateEpoch() throws -> EpochRecord? {
+    guard let moving = try evaluate(.validation) else { return nil }
     let again = training.epoch(progress.epoch, startingAt: 0)
     var batches = 0
     let reestimated = try trainer.withReestimatedStatistics(from: {
-      guard batches < Self.reestimationBatches else { return nil }
+      guard batches < Self.reestimationBatches, !stop.isMade else { return nil }
       batches += 1
       return try again.next()
     }) {
       try evaluate(.reestimatedValidation)
     }
+    guard let reestimated else { return nil }
     return EpochRecord(
       epoch: progress.epoch + 1, steps: progress.step, loss: progress.scores.loss, accuracy: progress.scores.accuracy,
       valLoss: moving.loss, valAccuracy: moving.accuracy, valLossReestimated: reestimated.loss,
@@ -102,11 +127,16 @@ public final class TrainingLoop {
       learningRate: Double(progress.learningRate))
   }
 
-  private func evaluate(_ phase: TrainingPhase) throws -> Scores {
+  private func evaluate(_ phase: TrainingPhase) throws -> Scores? {
     let stream = validation.epoch(0, startingAt: 0)
     try begin(phase, steps: validation.batchesPerEpoch)
+    var isCut = false
     let scores = try trainer.evaluate(
-      next: { try stream.next() }, report: { step, scores in try finish(step: step, scores, of: phase) })
+      next: {
+        isCut = stop.isMade
+        return isCut ? nil : try stream.next()
+      }, report: { step, scores in try finish(step: step, scores, of: phase) })
+    if isCut { return nil }
     try end(phase, scores)
     return scores
   }

@@ -17,6 +17,8 @@ public struct TrainingProgress: Codable, Sendable, Equatable {
   public var learningRate: Float = 0
   /// The finished epochs.
   public var history = TrainingHistory()
+  /// Whether nothing is left to do.
+  public var isFinished = false
 
   /// A run that has not begun.
   public init() {}

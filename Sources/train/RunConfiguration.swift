@@ -22,6 +22,13 @@ struct RunConfiguration: Codable {
   var trainingImages: Int
   var validationImages: Int
   var classNames: [String]
+  /// See ``ImageDataset/fingerprint``, in hexadecimal: of the training and the validation images.
+  var dataFingerprints: [String]
+  /// The command line, without what says where a run goes on.
+  var arguments: [String]
+
+  /// Steps in an epoch, as long as no picture turns out to be bad.
+  var stepsPerEpoch: Int { (trainingImages + batchSize - 1) / batchSize }
 
   /// The update rule by name.
   var rule: OptimizerRule {

@@ -19,6 +19,28 @@ struct TrainCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Folder for weights, history and pictures.", valueName: "dir"))
   var output = "runs/latest"
 
+  @Option(
+    help: ArgumentHelp(
+      "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
+      discussion: """
+        Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
+        moved), --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        same, to the bit, as if the run had never been stopped.
+        """, valueName: "dir"))
+  var resume: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Steps between checkpoints, besides the one after each epoch and the one that SIGINT (Ctrl-C) and SIGTERM make.",
+      valueName: "steps"))
+  var checkpointEvery: Int?
+
+  @Option(help: ArgumentHelp("Checkpoints to keep.", valueName: "n"))
+  var keep = 2
+
+  @Flag(help: "Start over in a folder that holds a stopped run, whose checkpoints are lost.")
+  var overwrite = false
+
   @OptionGroup(title: "Device") var device: DeviceOptions
   @OptionGroup(title: "Model") var model: ModelOptions
 
@@ -79,6 +101,9 @@ struct TrainCommand: ParsableCommand {
     try positive(steps, "--steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")
+    try positive(checkpointEvery, "--checkpoint-every")
+    try positive(keep, "--keep")
+    if resume != nil, overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     if let lr, !(lr > 0 && lr.isFinite) { throw ValidationError("--lr must be positive, not \(lr)") }
     if warmup < 0 { throw ValidationError("--warmup must not be negative") }
     if let clipNorm, !(clipNorm > 0) { throw ValidationError("--clip-norm must be positive, not \(clipNorm)") }
@@ -95,7 +120,12 @@ struct TrainCommand: ParsableCommand {
   }
 
   func run() throws {
-    try TrainingRun(self).execute()
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if let resume {
+      try ResumedRun(folder: resume, given: arguments).execute()
+    } else {
+      try TrainingRun(self, arguments: arguments).execute()
+    }
   }
 }
 

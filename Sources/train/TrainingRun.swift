@@ -8,10 +8,12 @@ struct TrainingRun {
   private let options: TrainCommand
   private let device: Device
   private let split: DatasetSplit
-  private let configuration: RunConfiguration
+  let configuration: RunConfiguration
 
   /// Opens device and data; nothing is written yet.
-  init(_ options: TrainCommand) throws {
+  ///
+  /// - Parameter arguments: the command line behind the options.
+  init(_ options: TrainCommand, arguments: [String]) throws {
     self.options = options
     device = try options.device.open()
     let synthetic = options.data == nil
@@ -31,7 +33,9 @@ struct TrainingRun {
       validationSplit: options.validationSplit,
       workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
       trainingImages: split.training.count, validationImages: split.validation.count,
-      classNames: split.training.classNames)
+      classNames: split.training.classNames,
+      dataFingerprints: [split.training, split.validation].map { String($0.fingerprint, radix: 16) },
+      arguments: arguments)
     guard configuration.batchSize <= split.training.count else {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
@@ -51,52 +55,110 @@ struct TrainingRun {
       validation: split.validation.limited(to: max(limit / 4, 1), seed: options.seed))
   }
 
-  func execute() throws {
+  /// Trains, from the beginning or from a checkpoint.
+  func execute(from checkpoint: Checkpoint? = nil) throws {
+    // Signals count from here on: opening device and data leaves nothing to save.
+    let stop = StopRequest.onSignals {
+      FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
+    }
     let folder = try RunDirectory(options.output)
+    try folder.claim()
+    let checkpoints = CheckpointFolder(run: folder.path)
+    if checkpoint == nil { try clear(checkpoints, of: folder) }
+
     let model = configuration.model
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device, seed: configuration.seed)
-    let training = loader(split.training, shuffle: true)
-    let validation = loader(split.validation, shuffle: false)
-    let total = min(training.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
+    let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
+    let training = loader(split.training, shuffle: true, skipped: skipped.training)
+    let validation = loader(split.validation, shuffle: false, skipped: skipped.validation)
+    let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
       clipNorm: configuration.clipNorm, arena: arena)
     let trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing
     ) { classifier($0).logits }
-    try folder.write(jsonText(configuration), to: "config.json")
-    describe(classifier, steps: training.stepsPerEpoch)
+    let configurationText = try jsonText(configuration)
+    try folder.write(configurationText, to: "config.json")
+    describe(classifier)
 
+    // The pictures before training, also those of a resumed run.
     var pictures =
       try model.hasResizer
       ? SamplePictures(from: split.validation, model: model, on: device) : nil
     try pictures?.capture(classifier)
+    if let checkpoint {
+      try checkpoint.restore(trainer)
+      say("Resumed  \(position(checkpoint.progress)), from \(checkpoint.path)")
+    }
 
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
-      epochs: configuration.epochs, stepLimit: total,
+      epochs: configuration.epochs, stepLimit: total, progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: [
         ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
-      ])
-    try loop.run()
+        // After everything else: a checkpoint says that all before it has been done.
+        Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
+          [
+            "config.json": configurationText,
+            "skipped.json": try SkippedFiles(training: training.skipped, validation: validation.skipped).json(),
+          ]
+        },
+      ], stop: stop)
+    if try loop.run() == .stopped {
+      say("Stopped \(position(loop.progress)), all saved; to go on: train --resume \(folder.path)")
+      throw ExitCode(stop.exitStatus ?? EXIT_FAILURE)
+    }
     try pictures?.capture(classifier)
     try pictures?.write(to: folder.path(of: "resized.png"))
     say(
       "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
         + (pictures == nil ? "" : ", resized.png"))
   }
+
+  /// Makes room for a new run. A stopped one is not lost by mistake.
+  private func clear(_ checkpoints: CheckpointFolder, of folder: RunDirectory) throws {
+    if !options.overwrite, let old = checkpoints.newest().checkpoint, !old.progress.isFinished {
+      throw ValidationError(
+        "\(folder.path) holds a run that was stopped \(position(old.progress)): go on with --resume \(folder.path), "
+          + "start over with --overwrite, or choose another --output")
+    }
+    try checkpoints.removeAll()
+  }
+
+  private func position(_ progress: TrainingProgress) -> String {
+    progress.isFinished
+      ? "after its last epoch, \(progress.epoch)" : "in epoch \(progress.epoch + 1) at step \(progress.step)"
+  }
+}
+
+/// The pictures that a run has found to be bad, as a checkpoint keeps them: the order of the others depends on them.
+private struct SkippedFiles: Codable {
+  var training: [SkippedFile] = []
+  var validation: [SkippedFile] = []
+
+  init(training: [SkippedFile] = [], validation: [SkippedFile] = []) {
+    self.training = training
+    self.validation = validation
+  }
+
+  init(_ checkpoint: Checkpoint) throws {
+    self = try JSONDecoder().decode(Self.self, from: Data(checkpoint.text(of: "skipped.json").utf8))
+  }
+
+  func json() throws -> String { String(decoding: try JSONEncoder().encode(self), as: UTF8.self) + "\n" }
 }
 
 extension TrainingRun {
-  private func loader(_ dataset: any ImageDataset, shuffle: Bool) -> BatchLoader {
+  private func loader(_ dataset: any ImageDataset, shuffle: Bool, skipped: [SkippedFile]) -> BatchLoader {
     BatchLoader(
       dataset, batchSize: configuration.batchSize, height: configuration.model.inputHeight,
       width: configuration.model.inputWidth, seed: configuration.seed, shuffle: shuffle,
-      workers: configuration.workers, onBadImage: options.onBadImage)
+      workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
   }
 
-  private func describe(_ classifier: ImageClassifier, steps: Int) {
+  private func describe(_ classifier: ImageClassifier) {
     let c = configuration
     say("Device   \(c.device)")
     say(
@@ -107,7 +169,7 @@ extension TrainingRun {
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable")
     say(
-      "Run      \(c.epochs) epochs of \(steps) steps of \(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
+      "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
   }
 }

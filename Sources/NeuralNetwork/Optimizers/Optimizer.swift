@@ -36,12 +36,7 @@ public final class Optimizer: @unchecked Sendable {
     self.clipNorm = clipNorm
     self.arena = arena
     settings = Tensor.zeros([4], on: arena.device)
-    let slots =
-      switch rule {
-      case .sgd(let momentum, _, _): momentum == 0 ? 0 : 1
-      case .adam, .adamW: 2
-      }
-    state = (0..<slots).map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+    state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
   }
 
   /// The rate that the next update uses.

@@ -19,6 +19,15 @@ public protocol ImageDataset: Sendable {
 }
 
 extension ImageDataset {
+  /// A number that changes when pictures are added, removed, renamed or moved to another class: the order in which they
+  /// are drawn then changes too.
+  public var fingerprint: UInt64 {
+    (0..<count).reduce(0) { state, index in
+      var random = RandomNumbers(seed: state, name: "\(label(at: index))/\(name(at: index))")
+      return random.next()
+    }
+  }
+
   /// At most `limit` pictures, drawn at random from `seed` so that classes stay mixed; the whole set when it is no
   /// larger.
   public func limited(to limit: Int, seed: UInt64) -> any ImageDataset {
