@@ -147,7 +147,11 @@ private struct SkippedFiles: Codable {
     self = try JSONDecoder().decode(Self.self, from: Data(checkpoint.text(of: "skipped.json").utf8))
   }
 
-  func json() throws -> String { String(decoding: try JSONEncoder().encode(self), as: UTF8.self) + "\n" }
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+  }
 }
 
 extension TrainingRun {
