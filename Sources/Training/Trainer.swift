@@ -67,15 +67,19 @@ public final class Trainer {
     report: (_ step: Int, _ scores: Scores) throws -> Void,
     wantsRest: () -> Bool = { false }, atRest: () throws -> Void = {}
   ) throws -> Scores {
-    try run(onto: scores, next: next, report: report, wantsRest: wantsRest, atRest: atRest, enqueue: trainingStep)
+    try run(
+      isTraining: true, onto: scores, next: next, report: report, wantsRest: wantsRest, atRest: atRest,
+      enqueue: trainingStep)
   }
 
-  /// Scores the batches with the moving statistics.
+  /// Scores the batches with the moving statistics. A loss may be NaN or infinite here: early in training these
+  /// statistics can be far off.
   public func evaluate(
     next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in }
   ) throws -> Scores {
     try run(
-      onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {}, enqueue: evaluationStep)
+      isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
+      enqueue: evaluationStep)
   }
 
   /// Runs `body` with moving statistics estimated afresh as the mean over `batches` training batches, then puts the old
@@ -105,8 +109,9 @@ public final class Trainer {
   }
 
   private func run(
-    onto scores: Scores, next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void,
-    wantsRest: () -> Bool, atRest: () throws -> Void, enqueue: (TrainingBatch) -> StepInFlight
+    isTraining: Bool, onto scores: Scores, next: () throws -> TrainingBatch?,
+    report: (_ step: Int, _ scores: Scores) throws -> Void, wantsRest: () -> Bool, atRest: () throws -> Void,
+    enqueue: (TrainingBatch) -> StepInFlight
   ) throws -> Scores {
     var scores = scores
     var inFlight: [StepInFlight] = []
@@ -115,7 +120,9 @@ public final class Trainer {
       let oldest = inFlight.removeFirst()
       step += 1
       let loss = try oldest.loss.wait()[0]
-      guard loss.isFinite else { throw TrainingError.lossIsNotFinite(step: step, loss: loss) }
+      guard loss.isFinite || !isTraining else {
+        throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: nil)
+      }
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
       try report(step, scores)
     }
@@ -133,25 +140,28 @@ public final class Trainer {
   }
 
   private func trainingStep(_ batch: TrainingBatch) -> StepInFlight {
-    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let targets = oneHot(batch.labels)
     var correct: Tensor?
     let (loss, gradients) = withTraining {
       valueWithGradients {
-        let result = forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+        let result = self.loss(of: batch)
         correct = result.correct
         return result.loss
       }
     }
-    optimizer.update(gradients)
+    optimizer.update(gradients, loss: loss)
     return inFlight(loss, correct ?? loss, batch.count)
   }
 
   private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
-    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let (loss, correct) = forward(photos)
-      .softmaxCrossEntropy(targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    let (loss, correct) = loss(of: batch)
     return inFlight(loss, correct, batch.count)
+  }
+
+  /// The mean loss over the batch and how many of it are classified correctly, both of shape [].
+  func loss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
+    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+    let targets = oneHot(batch.labels)
+    return forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
   }
 
   private func inFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {
@@ -172,13 +182,16 @@ public final class Trainer {
 
 /// Why training stopped.
 public enum TrainingError: Error, Sendable, CustomStringConvertible {
-  case lossIsNotFinite(step: Int, loss: Float)
+  /// - `step`: of the epoch, from 1.
+  /// - `origin`: what is known of where it began.
+  case lossIsNotFinite(step: Int, loss: Float, origin: String?)
 
   /// What happened and what may help, in one line.
   public var description: String {
     switch self {
-    case .lossIsNotFinite(let step, let loss):
-      "the loss is \(loss) at step \(step): try a smaller --lr or another --seed"
+    case .lossIsNotFinite(let step, let loss, let origin):
+      "the loss is \(loss.isNaN ? "NaN" : "\(loss)") at step \(step)\(origin.map { ": \($0)" } ?? ""); try a smaller --lr, --clip-norm or another "
+        + "--seed"
     }
   }
 }

@@ -82,25 +82,32 @@ public final class TrainingLoop {
     }
     let rest = min(training.batchesPerEpoch - before.step, stepLimit - before.totalSteps)
     try begin(.training, steps: before.step + rest)
-    progress.scores = try trainer.train(
-      onto: before.scores,
-      next: {
-        isCut = stop.isMade
-        guard !isCut, taken < stepLimit, let batch = try stream.next() else { return nil }
-        taken += 1
-        return batch
-      },
-      report: { step, scores in
-        progress.step = before.step + step
-        progress.totalSteps = before.totalSteps + step
-        progress.scores = scores
-        measure()
-        try finish(step: progress.step, scores, of: .training)
-      },
-      wantsRest: { callbacks.contains { $0.wantsRest(after: taken) } },
-      atRest: {
-        for callback in callbacks where callback.wantsRest(after: taken) { try callback.deviceDidRest(in: self) }
-      })
+    do {
+      progress.scores = try trainer.train(
+        onto: before.scores,
+        next: {
+          isCut = stop.isMade
+          guard !isCut, taken < stepLimit, let batch = try stream.next() else { return nil }
+          taken += 1
+          return batch
+        },
+        report: { step, scores in
+          progress.step = before.step + step
+          progress.totalSteps = before.totalSteps + step
+          progress.scores = scores
+          measure()
+          try finish(step: progress.step, scores, of: .training)
+        },
+        wantsRest: { callbacks.contains { $0.wantsRest(after: taken) } },
+        atRest: {
+          for callback in callbacks where callback.wantsRest(after: taken) { try callback.deviceDidRest(in: self) }
+        })
+    } catch TrainingError.lossIsNotFinite(let step, let loss, _) {
+      let step = before.step + step
+      // The loss was that of this batch with the weights that are still there.
+      let batch = try training.epoch(progress.epoch, startingAt: step - 1).next()
+      throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: try batch.flatMap(trainer.firstNonFinite))
+    }
     measure()
     if !isCut { try end(.training, progress.scores) }
     return !isCut

@@ -80,13 +80,14 @@ struct TinyRun {
   ///   - seed: of the weights. A run that goes on from a checkpoint must not depend on it.
   ///   - checkpoint: where to go on.
   init(
-    seed: UInt64 = 3, rule: OptimizerRule = .adamW(), from checkpoint: Checkpoint? = nil,
+    seed: UInt64 = 3, rule: OptimizerRule = .adamW(), schedule: LearningRateSchedule = .cosine(0.01, steps: 18),
+    from checkpoint: Checkpoint? = nil,
     epochs: Int = 3, callbacks: [any Callback] = []
   ) throws {
     let device = try Shared.device.get()
     let classifier = TinyClassifier()
     let arena = ParameterArena(classifier, on: device, seed: seed)
-    let optimizer = Optimizer(rule, schedule: .cosine(0.01, steps: 18), arena: arena)
+    let optimizer = Optimizer(rule, schedule: schedule, arena: arena)
     trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0) }
     try checkpoint?.restore(trainer)
     loop = TrainingLoop(

@@ -35,7 +35,7 @@ public final class Optimizer: @unchecked Sendable {
     self.schedule = schedule
     self.clipNorm = clipNorm
     self.arena = arena
-    settings = Tensor.zeros([4], on: arena.device)
+    settings = Tensor.zeros([5], on: arena.device)
     state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
   }
 
@@ -43,10 +43,13 @@ public final class Optimizer: @unchecked Sendable {
   public var learningRate: Float { schedule.rate(step) }
 
   /// Applies `gradients`, the result of a backward pass over the arena's model.
-  public func update(_ gradients: GradientStore) {
+  ///
+  /// - Parameter loss: the value that was differentiated. Once one is NaN or infinite, neither this update nor any later
+  ///   one changes the weights: they stay as they were when they gave that value.
+  public func update(_ gradients: GradientStore, loss: Tensor? = nil) {
     arena.completeGradients(gradients)
     let device = arena.device
-    setFactors()
+    setFactors(loss)
     let vectors = arena.weights.shape.count / 16
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
@@ -76,7 +79,7 @@ public final class Optimizer: @unchecked Sendable {
   }
 
   /// Writes learning rate, gradient factor and Adam's bias corrections where the update kernels read them.
-  private func setFactors() {
+  private func setFactors(_ loss: Tensor?) {
     var corrections: (Double, Double) = (1, 1)
     switch rule {
     case .sgd: break
@@ -88,7 +91,8 @@ public final class Optimizer: @unchecked Sendable {
       .optimizer, "set_factors", global: [1], local: [1],
       [
         .buffer(settings.storage.buffer), .float(learningRate), .float(1), .float(Float(corrections.0)),
-        .float(Float(corrections.1)),
+        .float(Float(corrections.1)), .buffer((loss ?? settings).storage.buffer), .int(loss?.elementOffset ?? 0),
+        .int(loss == nil ? 0 : 1),
       ], cost: LaunchCost("set factors"))
     guard let clipNorm else { return }
     let squares = Tensor(uninitialized: [], on: device)
