@@ -34,6 +34,11 @@ public struct EpochRecord: Codable, Sendable, Equatable {
     [valAccuracy, valAccuracyReestimated ?? 0].reduce(0) { $1 > $0 ? $1 : $0 }
   }
 
+  /// The lower of the two validation losses; infinite when neither is a number.
+  public var bestValLoss: Double {
+    [valLoss, valLossReestimated ?? .infinity].reduce(.infinity) { $1 < $0 ? $1 : $0 }
+  }
+
   /// Creates a record.
   public init(
     epoch: Int, steps: Int, loss: Double, accuracy: Double, valLoss: Double = .nan, valAccuracy: Double = .nan,

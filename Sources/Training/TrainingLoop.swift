@@ -12,6 +12,10 @@ public final class TrainingLoop {
   public let epochs: Int
   /// Training steps after which the run ends, whatever the epoch.
   public let stepLimit: Int
+  /// Ends the run before its last epoch; nil never does.
+  public let earlyStopping: EarlyStopping?
+  /// Lowers the learning rate between epochs; nil never does.
+  public let plateau: ReduceOnPlateau?
   /// How far the run has come.
   public private(set) var progress: TrainingProgress
 
@@ -29,6 +33,7 @@ public final class TrainingLoop {
   ///   - stop: ends the run before its time when it is made.
   public init(
     _ trainer: Trainer, training: any BatchSource, validation: any BatchSource, epochs: Int, stepLimit: Int = .max,
+    earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
     progress: TrainingProgress = TrainingProgress(), callbacks: [any Callback] = [], stop: StopRequest = StopRequest()
   ) {
     self.trainer = trainer
@@ -36,6 +41,8 @@ public final class TrainingLoop {
     self.validation = validation
     self.epochs = epochs
     self.stepLimit = stepLimit
+    self.earlyStopping = earlyStopping
+    self.plateau = plateau
     self.progress = progress
     self.callbacks = callbacks
     self.stop = stop
@@ -52,6 +59,7 @@ public final class TrainingLoop {
   /// Trains until the last epoch has been validated, or until the run is asked to stop.
   @discardableResult public func run() throws -> Outcome {
     while isUnfinished {
+      if let plateau { trainer.optimizer.rateFactor = plateau.rateFactor(after: progress.history) }
       guard try trainEpoch(), let record = try validateEpoch() else {
         for callback in callbacks { try callback.runWillStop(in: self) }
         return .stopped
@@ -63,9 +71,12 @@ public final class TrainingLoop {
     return .finished
   }
 
+  /// Whether the run is over because it no longer got better.
+  public var hasStoppedEarly: Bool { earlyStopping?.ends(progress.history) ?? false }
+
   /// An epoch that has been begun is always validated, even where the limit of steps cuts it short.
   private var isUnfinished: Bool {
-    progress.epoch < epochs && (progress.totalSteps < stepLimit || progress.step > 0)
+    progress.step > 0 || progress.epoch < epochs && progress.totalSteps < stepLimit && !hasStoppedEarly
   }
 
   /// Returns whether the epoch came to its end.

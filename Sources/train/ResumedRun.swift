@@ -44,8 +44,8 @@ struct ResumedRun {
   }
 
   /// What may differ between a run and its continuation: nothing that decides about the result, but for the device and
-  /// the number of epochs.
-  private static let free: Set = ["arguments", "data", "device", "epochs", "workers"]
+  /// when it ends.
+  private static let free: Set = ["arguments", "data", "device", "early_stopping", "epochs", "workers"]
   private static let fingerprints = "data_fingerprints"
 
   private static func compare(_ old: [String: Any], with new: [String: Any], folder: String) throws {
@@ -56,7 +56,7 @@ struct ResumedRun {
       throw ValidationError(
         "\(folder) was started with \(difference): a resumed run keeps it (a new --output starts another run)")
     }
-    if let schedule = old["schedule"] as? String, schedule != ScheduleName.constant.rawValue,
+    if let schedule = old["schedule"] as? String, ScheduleName(rawValue: schedule)?.dependsOnLength ?? false,
       let difference = difference("epochs", old["epochs"], new["epochs"])
     {
       throw ValidationError(

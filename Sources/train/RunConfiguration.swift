@@ -5,10 +5,13 @@ struct RunConfiguration: Codable {
   var data: String?
   var model: ModelDescription
   var epochs: Int
+  var earlyStopping: Int?
   var batchSize: Int
   var optimizer: String
   var learningRate: Float
   var schedule: String
+  var plateauPatience: Int
+  var plateauFactor: Float
   var warmup: Int
   var weightDecay: Float
   var clipNorm: Float?
@@ -41,12 +44,18 @@ struct RunConfiguration: Codable {
     }
   }
 
+  /// What lowers the learning rate between epochs.
+  var plateau: ReduceOnPlateau? {
+    schedule == ScheduleName.plateau.rawValue
+      ? ReduceOnPlateau(factor: plateauFactor, patience: plateauPatience) : nil
+  }
+
   /// The learning rate over `total` steps.
   func learningRateSchedule(total: Int) -> LearningRateSchedule {
     let rest = max(total - warmup, 1)
     let schedule: LearningRateSchedule =
       switch ScheduleName(rawValue: schedule) ?? .constant {
-      case .constant: .constant(learningRate)
+      case .constant, .plateau: .constant(learningRate)
       case .cosine: .cosine(learningRate, steps: rest)
       case .step: .step(learningRate, every: max((rest + 2) / 3, 1), factor: 0.1)
       }

@@ -24,7 +24,7 @@ struct TrainCommand: ParsableCommand {
       "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
       discussion: """
         Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
-        moved), --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        moved), --early-stopping, --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
         same, to the bit, as if the run had never been stopped.
         """, valueName: "dir"))
   var resume: String?
@@ -56,8 +56,23 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Learning rate. Default: 0.01 for SGD, 0.001 for Adam.")
   var lr: Float?
 
-  @Option(help: "constant, cosine or step (a tenth after each third of the run).")
+  @Option(
+    help: """
+      constant, cosine, step (a tenth after each third of the run) or plateau (lower when validation gets no better).
+      """)
   var schedule = ScheduleName.constant
+
+  @Option(help: "With --schedule plateau: epochs without a lower validation loss before the rate is lowered.")
+  var plateauPatience = 10
+
+  @Option(help: "With --schedule plateau: what the rate is multiplied by.")
+  var plateauFactor: Float = 0.1
+
+  @Option(
+    help: ArgumentHelp(
+      "Stop after so many epochs without a lower validation loss; best.safetensors has the best weights.",
+      valueName: "epochs"))
+  var earlyStopping: Int?
 
   @Option(help: "Steps over which the learning rate rises from nothing.")
   var warmup = 0
@@ -101,6 +116,11 @@ struct TrainCommand: ParsableCommand {
     try positive(steps, "--steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")
+    try positive(earlyStopping, "--early-stopping")
+    try positive(plateauPatience, "--plateau-patience")
+    guard plateauFactor > 0, plateauFactor < 1 else {
+      throw ValidationError("--plateau-factor must lie between 0 and 1, not \(plateauFactor)")
+    }
     try positive(checkpointEvery, "--checkpoint-every")
     try positive(keep, "--keep")
     if resume != nil, overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
@@ -134,7 +154,10 @@ enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
 }
 
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
-  case constant, cosine, step
+  case constant, cosine, step, plateau
+
+  /// Whether the rates depend on how long the run is.
+  var dependsOnLength: Bool { self == .cosine || self == .step }
 }
 
 extension BadImagePolicy: ExpressibleByArgument {}

@@ -25,9 +25,11 @@ struct TrainingRun {
       data: options.data,
       model: options.model.description(
         classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99)),
-      epochs: options.epochs ?? (synthetic ? 3 : 5), batchSize: options.batchSize ?? (synthetic ? 16 : 64),
+      epochs: options.epochs ?? (synthetic ? 3 : 5), earlyStopping: options.earlyStopping,
+      batchSize: options.batchSize ?? (synthetic ? 16 : 64),
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
-      schedule: options.schedule.rawValue, warmup: options.warmup,
+      schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
+      plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
       labelSmoothing: options.labelSmoothing, seed: options.seed, steps: options.steps, limit: options.limit,
       validationSplit: options.validationSplit,
@@ -95,7 +97,9 @@ struct TrainingRun {
 
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
-      epochs: configuration.epochs, stepLimit: total, progress: checkpoint?.progress ?? TrainingProgress(),
+      epochs: configuration.epochs, stepLimit: total,
+      earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
+      progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: [
         ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
         // After everything else: a checkpoint says that all before it has been done.
@@ -109,6 +113,9 @@ struct TrainingRun {
     if try loop.run() == .stopped {
       say("Stopped \(position(loop.progress)), all saved; to go on: train --resume \(folder.path)")
       throw ExitCode(stop.exitStatus ?? EXIT_FAILURE)
+    }
+    if loop.hasStoppedEarly, let patience = configuration.earlyStopping {
+      say("Stopped early: no lower validation loss for \(patience) epochs")
     }
     try pictures?.capture(classifier)
     try pictures?.write(to: folder.path(of: "resized.png"))

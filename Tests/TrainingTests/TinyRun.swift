@@ -82,7 +82,8 @@ struct TinyRun {
   init(
     seed: UInt64 = 3, rule: OptimizerRule = .adamW(), schedule: LearningRateSchedule = .cosine(0.01, steps: 18),
     from checkpoint: Checkpoint? = nil,
-    epochs: Int = 3, callbacks: [any Callback] = []
+    epochs: Int = 3, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
+    callbacks: [any Callback] = []
   ) throws {
     let device = try Shared.device.get()
     let classifier = TinyClassifier()
@@ -92,7 +93,8 @@ struct TinyRun {
     try checkpoint?.restore(trainer)
     loop = TrainingLoop(
       trainer, training: NoiseSource(), validation: NoiseSource(images: 10, seed: 2), epochs: epochs,
-      progress: checkpoint?.progress ?? TrainingProgress(), callbacks: callbacks, stop: stop)
+      earlyStopping: earlyStopping, plateau: plateau, progress: checkpoint?.progress ?? TrainingProgress(),
+      callbacks: callbacks, stop: stop)
   }
 
   /// Everything that a resumed run must have in common with one that was never stopped.

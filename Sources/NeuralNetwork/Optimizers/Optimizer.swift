@@ -21,6 +21,8 @@ public final class Optimizer: @unchecked Sendable {
   public let schedule: LearningRateSchedule
   /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
   public let clipNorm: Float?
+  /// What the schedule's rates are multiplied by, such as after a plateau.
+  public var rateFactor: Float = 1
   /// Steps done.
   public private(set) var step = 0
   /// Momentum, or Adam's two moments, laid out like the arena's weights.
@@ -40,7 +42,7 @@ public final class Optimizer: @unchecked Sendable {
   }
 
   /// The rate that the next update uses.
-  public var learningRate: Float { schedule.rate(step) }
+  public var learningRate: Float { schedule.rate(step) * rateFactor }
 
   /// Applies `gradients`, the result of a backward pass over the arena's model.
   ///
