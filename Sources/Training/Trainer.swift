@@ -39,6 +39,8 @@ public final class Trainer {
   public let classes: Int
   /// Label smoothing of the loss.
   public let labelSmoothing: Float
+  /// Sums gradients where a step has several batches.
+  private lazy var accumulator = GradientAccumulator(arena)
   private let forward: (Tensor) -> Tensor
 
   /// - Parameters:
@@ -55,15 +57,18 @@ public final class Trainer {
     self.forward = forward
   }
 
-  /// Trains on the batches that `next` gives until it gives none, and calls `report` after each step with the scores so
+  /// Takes a step on the batches that `next` gives, until it gives none, and calls `report` after each with the scores so
   /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  ///
+  /// A step of several batches is one update with the gradient of the mean loss over all their images, as one large batch
+  /// would give it; but each is normalised by its own BatchNorm statistics, and the moving ones follow each.
   ///
   /// - Parameters:
   ///   - scores: what the scores are added to.
   ///   - wantsRest: asked after each step that was enqueued, before the next batch is asked for.
   ///   - atRest: called when it did, once every step has been done and reported.
   public func train(
-    onto scores: Scores = Scores(), next: () throws -> TrainingBatch?,
+    onto scores: Scores = Scores(), next: () throws -> [TrainingBatch]?,
     report: (_ step: Int, _ scores: Scores) throws -> Void,
     wantsRest: () -> Bool = { false }, atRest: () throws -> Void = {}
   ) throws -> Scores {
@@ -108,10 +113,10 @@ public final class Trainer {
     let count: Int
   }
 
-  private func run(
-    isTraining: Bool, onto scores: Scores, next: () throws -> TrainingBatch?,
+  private func run<Step>(
+    isTraining: Bool, onto scores: Scores, next: () throws -> Step?,
     report: (_ step: Int, _ scores: Scores) throws -> Void, wantsRest: () -> Bool, atRest: () throws -> Void,
-    enqueue: (TrainingBatch) -> StepInFlight
+    enqueue: (Step) -> StepInFlight
   ) throws -> Scores {
     var scores = scores
     var inFlight: [StepInFlight] = []
@@ -126,8 +131,8 @@ public final class Trainer {
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
       try report(step, scores)
     }
-    while let batch = try next() {
-      inFlight.append(enqueue(batch))
+    while let step = try next() {
+      inFlight.append(enqueue(step))
       if wantsRest() {
         while !inFlight.isEmpty { try finishOldest() }
         try atRest()
@@ -139,17 +144,39 @@ public final class Trainer {
     return scores
   }
 
-  private func trainingStep(_ batch: TrainingBatch) -> StepInFlight {
+  private func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
+    precondition(!batches.isEmpty, "Trainer: a step without a batch")
+    guard batches.count > 1 else {
+      let (loss, correct, gradients) = gradients(of: batches[0])
+      optimizer.update(gradients, loss: loss)
+      return inFlight(loss, correct, batches[0].count)
+    }
+    let count = batches.reduce(0) { $0 + $1.count }
+    var parts: [(loss: Tensor, correct: Tensor)] = []
+    accumulator.sum(over: batches.count) { index in
+      let share = Float(batches[index].count) / Float(count)
+      let (loss, correct, gradients) = gradients(of: batches[index], share: share)
+      parts.append((loss, correct))
+      return gradients
+    }
+    let (loss, correct) = parts.dropFirst().reduce(parts[0]) { ($0.loss + $1.loss, $0.correct + $1.correct) }
+    optimizer.updateFromArena(loss: loss)
+    return inFlight(loss, correct, count)
+  }
+
+  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients.
+  private func gradients(
+    of batch: TrainingBatch, share: Float? = nil
+  ) -> (loss: Tensor, correct: Tensor, gradients: GradientStore) {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
       valueWithGradients {
         let result = self.loss(of: batch)
         correct = result.correct
-        return result.loss
+        return share.map { result.loss.scaled(by: $0) } ?? result.loss
       }
     }
-    optimizer.update(gradients, loss: loss)
-    return inFlight(loss, correct ?? loss, batch.count)
+    return (loss, correct ?? loss, gradients)
   }
 
   private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {

@@ -12,6 +12,8 @@ public final class TrainingLoop {
   public let epochs: Int
   /// Training steps after which the run ends, whatever the epoch.
   public let stepLimit: Int
+  /// Batches in a step, which update the weights once; see ``Trainer/train(onto:next:report:wantsRest:atRest:)``.
+  public let accumulation: Int
   /// Ends the run before its last epoch; nil never does.
   public let earlyStopping: EarlyStopping?
   /// Lowers the learning rate between epochs; nil never does.
@@ -33,7 +35,7 @@ public final class TrainingLoop {
   ///   - stop: ends the run before its time when it is made.
   public init(
     _ trainer: Trainer, training: any BatchSource, validation: any BatchSource, epochs: Int, stepLimit: Int = .max,
-    earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
+    accumulation: Int = 1, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
     progress: TrainingProgress = TrainingProgress(), callbacks: [any Callback] = [], stop: StopRequest = StopRequest()
   ) {
     self.trainer = trainer
@@ -41,6 +43,8 @@ public final class TrainingLoop {
     self.validation = validation
     self.epochs = epochs
     self.stepLimit = stepLimit
+    precondition(accumulation > 0, "TrainingLoop: steps of \(accumulation) batches")
+    self.accumulation = accumulation
     self.earlyStopping = earlyStopping
     self.plateau = plateau
     self.progress = progress
@@ -83,7 +87,7 @@ public final class TrainingLoop {
   private func trainEpoch() throws -> Bool {
     let before = progress
     if before.step == 0 { progress.learningRate = trainer.optimizer.learningRate }
-    let stream = training.epoch(before.epoch, startingAt: before.step)
+    let stream = training.epoch(before.epoch, startingAt: before.step * accumulation)
     let start = ContinuousClock.now
     var taken = before.totalSteps
     var isCut = false
@@ -91,16 +95,17 @@ public final class TrainingLoop {
       progress.seconds = before.seconds + (ContinuousClock.now - start) / .seconds(1)
       progress.waitSeconds = before.waitSeconds + stream.waitSeconds
     }
-    let rest = min(training.batchesPerEpoch - before.step, stepLimit - before.totalSteps)
+    let steps = (training.batchesPerEpoch + accumulation - 1) / accumulation
+    let rest = min(steps - before.step, stepLimit - before.totalSteps)
     try begin(.training, steps: before.step + rest)
     do {
       progress.scores = try trainer.train(
         onto: before.scores,
         next: {
           isCut = stop.isMade
-          guard !isCut, taken < stepLimit, let batch = try stream.next() else { return nil }
+          guard !isCut, taken < stepLimit, let batches = try self.batches(of: stream) else { return nil }
           taken += 1
-          return batch
+          return batches
         },
         report: { step, scores in
           progress.step = before.step + step
@@ -115,13 +120,21 @@ public final class TrainingLoop {
         })
     } catch TrainingError.lossIsNotFinite(let step, let loss, _) {
       let step = before.step + step
-      // The loss was that of this batch with the weights that are still there.
-      let batch = try training.epoch(progress.epoch, startingAt: step - 1).next()
-      throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: try batch.flatMap(trainer.firstNonFinite))
+      // The loss was that of these batches with the weights that are still there.
+      let again = training.epoch(progress.epoch, startingAt: (step - 1) * accumulation)
+      let origin = try batches(of: again)?.lazy.compactMap(trainer.firstNonFinite).first
+      throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: origin)
     }
     measure()
     if !isCut { try end(.training, progress.scores) }
     return !isCut
+  }
+
+  /// The batches of the next step; nil after the last.
+  private func batches(of stream: any BatchIterator) throws -> [TrainingBatch]? {
+    var batches: [TrainingBatch] = []
+    while batches.count < accumulation, let batch = try stream.next() { batches.append(batch) }
+    return batches.isEmpty ? nil : batches
   }
 
   /// Returns nil when the run was asked to stop meanwhile: the scores of some of the images mean nothing.

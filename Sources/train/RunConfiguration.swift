@@ -7,6 +7,7 @@ struct RunConfiguration: Codable {
   var epochs: Int
   var earlyStopping: Int?
   var batchSize: Int
+  var accumulate: Int
   var optimizer: String
   var learningRate: Float
   var schedule: String
@@ -31,7 +32,10 @@ struct RunConfiguration: Codable {
   var arguments: [String]
 
   /// Steps in an epoch, as long as no picture turns out to be bad.
-  var stepsPerEpoch: Int { (trainingImages + batchSize - 1) / batchSize }
+  var stepsPerEpoch: Int {
+    let batches = (trainingImages + batchSize - 1) / batchSize
+    return (batches + accumulate - 1) / accumulate
+  }
 
   /// The update rule by name.
   var rule: OptimizerRule {

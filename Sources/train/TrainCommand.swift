@@ -50,6 +50,15 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Images a step. Default: 64, on the synthetic set 16.")
   var batchSize: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Batches a step: one update with the gradient of the mean loss over all their images.",
+      discussion: """
+        The result is that of one batch of their size, up to rounding, but for BatchNorm: each batch is normalised by \
+        itself, and the moving statistics follow each.
+        """, valueName: "n"))
+  var accumulate = 1
+
   @Option(help: "sgd, momentum, nesterov, adam or adamw. Default: sgd, on the synthetic set adam.")
   var optimizer: OptimizerName?
 
@@ -113,6 +122,7 @@ struct TrainCommand: ParsableCommand {
     }
     try positive(epochs, "--epochs")
     try positive(batchSize, "--batch-size")
+    try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")

@@ -26,7 +26,7 @@ struct TrainingRun {
       model: options.model.description(
         classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99)),
       epochs: options.epochs ?? (synthetic ? 3 : 5), earlyStopping: options.earlyStopping,
-      batchSize: options.batchSize ?? (synthetic ? 16 : 64),
+      batchSize: options.batchSize ?? (synthetic ? 16 : 64), accumulate: options.accumulate,
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
       schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
       plateauFactor: options.plateauFactor, warmup: options.warmup,
@@ -97,7 +97,7 @@ struct TrainingRun {
 
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
-      epochs: configuration.epochs, stepLimit: total,
+      epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
       progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: [
@@ -180,7 +180,7 @@ extension TrainingRun {
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable")
     say(
-      "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
+      "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
   }
 }

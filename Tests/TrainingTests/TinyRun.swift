@@ -82,7 +82,7 @@ struct TinyRun {
   init(
     seed: UInt64 = 3, rule: OptimizerRule = .adamW(), schedule: LearningRateSchedule = .cosine(0.01, steps: 18),
     from checkpoint: Checkpoint? = nil,
-    epochs: Int = 3, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
+    epochs: Int = 3, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
     callbacks: [any Callback] = []
   ) throws {
     let device = try Shared.device.get()
@@ -93,7 +93,8 @@ struct TinyRun {
     try checkpoint?.restore(trainer)
     loop = TrainingLoop(
       trainer, training: NoiseSource(), validation: NoiseSource(images: 10, seed: 2), epochs: epochs,
-      earlyStopping: earlyStopping, plateau: plateau, progress: checkpoint?.progress ?? TrainingProgress(),
+      accumulation: accumulation, earlyStopping: earlyStopping, plateau: plateau,
+      progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: callbacks, stop: stop)
   }
 

@@ -50,6 +50,11 @@ public final class Optimizer: @unchecked Sendable {
   ///   one changes the weights: they stay as they were when they gave that value.
   public func update(_ gradients: GradientStore, loss: Tensor? = nil) {
     arena.completeGradients(gradients)
+    updateFromArena(loss: loss)
+  }
+
+  /// Applies the arena's gradients as they are, such as a sum over several backward passes; see ``GradientAccumulator``.
+  public func updateFromArena(loss: Tensor? = nil) {
     let device = arena.device
     setFactors(loss)
     let vectors = arena.weights.shape.count / 16
