@@ -6,6 +6,7 @@ import NeuralNetwork
 ///
 /// - `model.safetensors`: the weights and the moving statistics;
 /// - `optimizer.safetensors`: the optimizer's step and moments;
+/// - `average.safetensors`: the averages of the weights, where the trainer keeps them;
 /// - `progress.json`: a ``TrainingProgress``;
 /// - files of those who write it.
 public struct CheckpointFolder: Sendable {
@@ -41,6 +42,7 @@ public struct CheckpointFolder: Sendable {
       try AtomicFolder.write(to: target) { folder in
         try trainer.arena.save(to: folder + "/model.safetensors")
         try trainer.optimizer.save(to: folder + "/optimizer.safetensors")
+        try trainer.average?.save(to: folder + "/average.safetensors")
         try writeTexts(to: folder)
       }
     }
@@ -109,7 +111,9 @@ public struct Checkpoint: Sendable {
     } catch is DecodingError {
       throw FileError("read", file, reason: "it does not hold a run's progress")
     }
-    for name in ["model.safetensors", "optimizer.safetensors"] {
+    var names = ["model.safetensors", "optimizer.safetensors"]
+    if access(path + "/average.safetensors", F_OK) == 0 { names.append("average.safetensors") }
+    for name in names {
       _ = try SafetensorsFile(contentsOf: path + "/" + name)
     }
   }
@@ -126,6 +130,7 @@ public struct Checkpoint: Sendable {
   public func restore(_ trainer: Trainer) throws {
     try trainer.optimizer.load(from: path + "/optimizer.safetensors")
     try trainer.arena.load(from: path + "/model.safetensors")
+    try trainer.average?.load(from: path + "/average.safetensors")
   }
 }
 

@@ -39,14 +39,17 @@ public final class Trainer {
   public let classes: Int
   /// Label smoothing of the loss.
   public let labelSmoothing: Float
+  /// Follows the weights; nil where nothing does.
+  public let average: WeightAverage?
   /// Sums gradients where a step has several batches.
   private lazy var accumulator = GradientAccumulator(arena)
   private let forward: (Tensor) -> Tensor
 
   /// - Parameters:
+  ///   - average: brought up to date after each step.
   ///   - forward: from photos (bytes) to logits [batch, classes].
   public init(
-    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float,
+    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, average: WeightAverage? = nil,
     forward: @escaping (Tensor) -> Tensor
   ) {
     device = arena.device
@@ -54,6 +57,7 @@ public final class Trainer {
     self.optimizer = optimizer
     self.classes = classes
     self.labelSmoothing = labelSmoothing
+    self.average = average
     self.forward = forward
   }
 
@@ -85,6 +89,11 @@ public final class Trainer {
     try run(
       isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
       enqueue: evaluationStep)
+  }
+
+  /// Runs `body` with the weights that the run is for: the averages where there are any.
+  public func withResultingWeights<Result>(_ body: () throws -> Result) rethrows -> Result {
+    try average.map { try $0.withAverages(body) } ?? body()
   }
 
   /// Runs `body` with moving statistics estimated afresh as the mean over `batches` training batches, then puts the old
@@ -149,6 +158,7 @@ public final class Trainer {
     guard batches.count > 1 else {
       let (loss, correct, gradients) = gradients(of: batches[0])
       optimizer.update(gradients, loss: loss)
+      average?.update()
       return inFlight(loss, correct, batches[0].count)
     }
     let count = batches.reduce(0) { $0 + $1.count }
@@ -161,6 +171,7 @@ public final class Trainer {
     }
     let (loss, correct) = parts.dropFirst().reduce(parts[0]) { ($0.loss + $1.loss, $0.correct + $1.correct) }
     optimizer.updateFromArena(loss: loss)
+    average?.update()
     return inFlight(loss, correct, count)
   }
 

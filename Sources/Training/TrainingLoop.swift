@@ -64,7 +64,7 @@ public final class TrainingLoop {
   @discardableResult public func run() throws -> Outcome {
     while isUnfinished {
       if let plateau { trainer.optimizer.rateFactor = plateau.rateFactor(after: progress.history) }
-      guard try trainEpoch(), let record = try validateEpoch() else {
+      guard try trainEpoch(), let record = try trainer.withResultingWeights(validateEpoch) else {
         for callback in callbacks { try callback.runWillStop(in: self) }
         return .stopped
       }

@@ -16,6 +16,7 @@ struct RunConfiguration: Codable {
   var warmup: Int
   var weightDecay: Float
   var clipNorm: Float?
+  var ema: Float?
   var labelSmoothing: Float
   var seed: UInt64
   var steps: Int?

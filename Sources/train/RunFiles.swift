@@ -25,8 +25,10 @@ final class RunFiles: Callback {
   }
 
   private func save(_ name: String, _ loop: TrainingLoop) throws {
-    try loop.trainer.arena.save(
-      to: folder.path(of: name), metadata: ["epoch": "\(loop.progress.epoch)", "model": model])
+    try loop.trainer.withResultingWeights {
+      try loop.trainer.arena.save(
+        to: folder.path(of: name), metadata: ["epoch": "\(loop.progress.epoch)", "model": model])
+    }
   }
 
   private func writeSkipped() throws {

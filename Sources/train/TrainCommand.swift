@@ -92,6 +92,12 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Largest global norm of the gradients.")
   var clipNorm: Float?
 
+  @Option(
+    help: ArgumentHelp(
+      "Validate and save an exponential moving average of weights and moving statistics with this decay, such as 0.999.",
+      valueName: "decay"))
+  var ema: Float?
+
   @Option(help: "Label smoothing of the cross-entropy.")
   var labelSmoothing: Float = 0.1
 
@@ -138,6 +144,7 @@ struct TrainCommand: ParsableCommand {
     if warmup < 0 { throw ValidationError("--warmup must not be negative") }
     if let clipNorm, !(clipNorm > 0) { throw ValidationError("--clip-norm must be positive, not \(clipNorm)") }
     if let weightDecay, !(weightDecay >= 0) { throw ValidationError("--weight-decay must not be negative") }
+    if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, not \(ema)") }
     guard (0..<1).contains(labelSmoothing) else {
       throw ValidationError("--label-smoothing must be at least 0 and below 1, not \(labelSmoothing)")
     }

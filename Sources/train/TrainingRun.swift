@@ -31,7 +31,8 @@ struct TrainingRun {
       schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
       plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
-      labelSmoothing: options.labelSmoothing, seed: options.seed, steps: options.steps, limit: options.limit,
+      ema: options.ema, labelSmoothing: options.labelSmoothing, seed: options.seed, steps: options.steps,
+      limit: options.limit,
       validationSplit: options.validationSplit,
       workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
       trainingImages: split.training.count, validationImages: split.validation.count,
@@ -79,7 +80,8 @@ struct TrainingRun {
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
       clipNorm: configuration.clipNorm, arena: arena)
     let trainer = Trainer(
-      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing
+      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,
+      average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
     ) { classifier($0).logits }
     let configurationText = try jsonText(configuration)
     try folder.write(configurationText, to: "config.json")
@@ -117,7 +119,7 @@ struct TrainingRun {
     if loop.hasStoppedEarly, let patience = configuration.earlyStopping {
       say("Stopped early: no lower validation loss for \(patience) epochs")
     }
-    try pictures?.capture(classifier)
+    try trainer.withResultingWeights { try pictures?.capture(classifier) }
     try pictures?.write(to: folder.path(of: "resized.png"))
     say(
       "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"

@@ -82,14 +82,18 @@ struct TinyRun {
   init(
     seed: UInt64 = 3, rule: OptimizerRule = .adamW(), schedule: LearningRateSchedule = .cosine(0.01, steps: 18),
     from checkpoint: Checkpoint? = nil,
-    epochs: Int = 3, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
+    epochs: Int = 3, ema: Float? = nil, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil,
+    plateau: ReduceOnPlateau? = nil,
     callbacks: [any Callback] = []
   ) throws {
     let device = try Shared.device.get()
     let classifier = TinyClassifier()
     let arena = ParameterArena(classifier, on: device, seed: seed)
     let optimizer = Optimizer(rule, schedule: schedule, arena: arena)
-    trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0) }
+    trainer = Trainer(
+      arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1,
+      average: ema.map { WeightAverage(of: arena, decay: $0) }
+    ) { classifier($0) }
     try checkpoint?.restore(trainer)
     loop = TrainingLoop(
       trainer, training: NoiseSource(), validation: NoiseSource(images: 10, seed: 2), epochs: epochs,
@@ -101,8 +105,12 @@ struct TinyRun {
   /// Everything that a resumed run must have in common with one that was never stopped.
   func outcome() throws -> [String] {
     let tensors = [trainer.arena.weights, trainer.arena.statistics] + trainer.optimizer.state
+    let averages = try trainer.withResultingWeights { try trainer.arena.weights.floats() }
     return try tensors.map { "\(try $0.floats().map(\.bitPattern))" }
-      + ["\(trainer.optimizer.step)", "\(loop.progress.epoch) \(loop.progress.totalSteps)"]
+      + [
+        "\(averages.map(\.bitPattern))", "\(trainer.optimizer.step)",
+        "\(loop.progress.epoch) \(loop.progress.totalSteps)",
+      ]
       + loop.progress.history.epochs.map { record in
         var record = record
         (record.seconds, record.imagesPerSecond, record.dataWaitShare) = (0, 0, 0)
