@@ -30,7 +30,7 @@ extension Trainer {
       }
       latest = parameters.first ?? latest
     }
-    Tape.$current.withValue(tape) { _ = withTraining { loss(of: batch) } }
+    Tape.$current.withValue(tape) { _ = withTraining { trainingLoss(of: batch) } }
     return try result.get()
   }
 }

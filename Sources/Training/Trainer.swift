@@ -39,6 +39,8 @@ public final class Trainer {
   public let classes: Int
   /// Label smoothing of the loss.
   public let labelSmoothing: Float
+  /// What the loss of an image of each class is multiplied by in training, as Keras's `class_weight`; nil for 1.
+  public let classWeights: [Float]?
   /// Follows the weights; nil where nothing does.
   public let average: WeightAverage?
   /// Sums gradients where a step has several batches.
@@ -49,7 +51,8 @@ public final class Trainer {
   ///   - average: brought up to date after each step.
   ///   - forward: from photos (bytes) to logits [batch, classes].
   public init(
-    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, average: WeightAverage? = nil,
+    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, classWeights: [Float]? = nil,
+    average: WeightAverage? = nil,
     forward: @escaping (Tensor) -> Tensor
   ) {
     device = arena.device
@@ -57,6 +60,10 @@ public final class Trainer {
     self.optimizer = optimizer
     self.classes = classes
     self.labelSmoothing = labelSmoothing
+    precondition(
+      classWeights.map { $0.count == classes && $0.allSatisfy { $0 > 0 } } ?? true,
+      "Trainer: class weights \(classWeights ?? []) for \(classes) classes")
+    self.classWeights = classWeights
     self.average = average
     self.forward = forward
   }
@@ -182,7 +189,7 @@ public final class Trainer {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
       valueWithGradients {
-        let result = self.loss(of: batch)
+        let result = trainingLoss(of: batch)
         correct = result.correct
         return share.map { result.loss.scaled(by: $0) } ?? result.loss
       }
@@ -191,14 +198,30 @@ public final class Trainer {
   }
 
   private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
-    let (loss, correct) = loss(of: batch)
+    let (loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
     return inFlight(loss, correct, batch.count)
   }
 
-  /// The mean loss over the batch and how many of it are classified correctly, both of shape [].
-  func loss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
+  /// The mean loss over the batch that training lowers, and how many of it are classified correctly, both of shape [].
+  func trainingLoss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
+    var targets = oneHot(batch.labels)
+    guard let classWeights else { return loss(of: batch, targets: targets, labelSmoothing: labelSmoothing) }
+    // The loss is linear in the targets: an image's weight can be multiplied into them, once they are smooth.
+    for (row, label) in batch.labels.enumerated() {
+      for index in row * classes..<(row + 1) * classes {
+        targets[index] =
+          classWeights[Int(label)] * (targets[index] * (1 - labelSmoothing) + labelSmoothing / Float(classes))
+      }
+    }
+    return loss(of: batch, targets: targets, labelSmoothing: 0)
+  }
+
+  /// - Parameter targets: [batch, classes].
+  private func loss(
+    of batch: TrainingBatch, targets: [Float], labelSmoothing: Float
+  ) -> (loss: Tensor, correct: Tensor) {
     let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let targets = oneHot(batch.labels)
+    let targets = Tensor(enqueueing: targets, shape: [batch.count, classes], on: device)
     return forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
   }
 
@@ -208,13 +231,13 @@ public final class Trainer {
       count: count)
   }
 
-  private func oneHot(_ labels: [Int32]) -> Tensor {
+  private func oneHot(_ labels: [Int32]) -> [Float] {
     var values = [Float](repeating: 0, count: labels.count * classes)
     for (row, label) in labels.enumerated() {
       precondition(label >= 0 && Int(label) < classes, "Trainer: label \(label) of \(classes) classes")
       values[row * classes + Int(label)] = 1
     }
-    return Tensor(enqueueing: values, shape: [labels.count, classes], on: device)
+    return values
   }
 }
 

@@ -18,6 +18,7 @@ struct RunConfiguration: Codable {
   var clipNorm: Float?
   var ema: Float?
   var labelSmoothing: Float
+  var classWeights: [Float]?
   var seed: UInt64
   var steps: Int?
   var limit: Int?

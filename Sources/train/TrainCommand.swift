@@ -101,6 +101,12 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Label smoothing of the cross-entropy.")
   var labelSmoothing: Float = 0.1
 
+  @Option(
+    help: ArgumentHelp(
+      "What the training losses of the classes, in the order of their names, are multiplied by; or balanced.",
+      valueName: "w,w,…"))
+  var classWeights: ClassWeights?
+
   @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.8.")
   var bnMomentum: Float?
 

@@ -31,7 +31,8 @@ struct TrainingRun {
       schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
       plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
-      ema: options.ema, labelSmoothing: options.labelSmoothing, seed: options.seed, steps: options.steps,
+      ema: options.ema, labelSmoothing: options.labelSmoothing,
+      classWeights: try options.classWeights?.weights(for: split.training), seed: options.seed, steps: options.steps,
       limit: options.limit,
       validationSplit: options.validationSplit,
       workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
@@ -81,7 +82,7 @@ struct TrainingRun {
       clipNorm: configuration.clipNorm, arena: arena)
     let trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,
-      average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
+      classWeights: configuration.classWeights, average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
     ) { classifier($0).logits }
     let configurationText = try jsonText(configuration)
     try folder.write(configurationText, to: "config.json")
@@ -116,8 +117,8 @@ struct TrainingRun {
       say("Stopped \(position(loop.progress)), all saved; to go on: train --resume \(folder.path)")
       throw ExitCode(stop.exitStatus ?? EXIT_FAILURE)
     }
-    if loop.hasStoppedEarly, let patience = configuration.earlyStopping {
-      say("Stopped early: no lower validation loss for \(patience) epochs")
+    if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
+      say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
     }
     try trainer.withResultingWeights { try pictures?.capture(classifier) }
     try pictures?.write(to: folder.path(of: "resized.png"))
