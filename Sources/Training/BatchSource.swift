@@ -9,15 +9,21 @@ public struct TrainingBatch: Sendable {
   public let shape: Shape
   /// The class of each photo, from 0.
   public let labels: [Int32]
+  /// Where photos are mixtures of two (mixup), the class of the second; nil where they are not.
+  public let partners: [Int32]?
+  /// Where photos are mixtures, the share of the one of class `labels`.
+  public let share: Float
 
   /// A batch; traps when the counts do not fit together.
-  public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
+  public init(pixels: [UInt8], shape: Shape, labels: [Int32], partners: [Int32]? = nil, share: Float = 1) {
     precondition(
-      pixels.count == shape.count && labels.count == shape[0],
+      pixels.count == shape.count && labels.count == shape[0] && partners?.count ?? labels.count == labels.count,
       "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
     self.pixels = pixels
     self.shape = shape
     self.labels = labels
+    self.partners = partners
+    self.share = share
   }
 
   /// Number of photos.

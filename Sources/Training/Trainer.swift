@@ -204,16 +204,25 @@ public final class Trainer {
 
   /// The mean loss over the batch that training lowers, and how many of it are classified correctly, both of shape [].
   func trainingLoss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
-    var targets = oneHot(batch.labels)
-    guard let classWeights else { return loss(of: batch, targets: targets, labelSmoothing: labelSmoothing) }
-    // The loss is linear in the targets: an image's weight can be multiplied into them, once they are smooth.
-    for (row, label) in batch.labels.enumerated() {
+    guard classWeights != nil || batch.partners != nil else {
+      return loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    }
+    // The loss is linear in the targets: weights and shares can be multiplied into them, once they are smooth.
+    let targets = weighted(batch.labels, share: batch.share)
+    guard let partners = batch.partners else { return loss(of: batch, targets: targets, labelSmoothing: 0) }
+    let others = weighted(partners, share: 1 - batch.share)
+    return loss(of: batch, targets: zip(targets, others).map(+), labelSmoothing: 0)
+  }
+
+  private func weighted(_ labels: [Int32], share: Float) -> [Float] {
+    var targets = oneHot(labels)
+    for (row, label) in labels.enumerated() {
+      let factor = share * (classWeights?[Int(label)] ?? 1)
       for index in row * classes..<(row + 1) * classes {
-        targets[index] =
-          classWeights[Int(label)] * (targets[index] * (1 - labelSmoothing) + labelSmoothing / Float(classes))
+        targets[index] = factor * (targets[index] * (1 - labelSmoothing) + labelSmoothing / Float(classes))
       }
     }
-    return loss(of: batch, targets: targets, labelSmoothing: 0)
+    return targets
   }
 
   /// - Parameter targets: [batch, classes].

@@ -23,7 +23,10 @@ struct LoaderSource: BatchSource {
     var waitSeconds: Double { stream.waitSeconds }
 
     func next() throws -> TrainingBatch? {
-      try stream.next().map { TrainingBatch(pixels: $0.pixels, shape: shape($0.count), labels: $0.labels) }
+      try stream.next().map {
+        TrainingBatch(
+          pixels: $0.pixels, shape: shape($0.count), labels: $0.labels, partners: $0.partners, share: $0.share)
+      }
     }
   }
 }

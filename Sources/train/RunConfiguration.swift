@@ -19,6 +19,10 @@ struct RunConfiguration: Codable {
   var ema: Float?
   var labelSmoothing: Float
   var classWeights: [Float]?
+  var flip: Bool
+  var crop: Float?
+  var jitter: Float
+  var mixup: Float
   var seed: UInt64
   var steps: Int?
   var limit: Int?
@@ -37,6 +41,13 @@ struct RunConfiguration: Codable {
   var stepsPerEpoch: Int {
     let batches = (trainingImages + batchSize - 1) / batchSize
     return (batches + accumulate - 1) / accumulate
+  }
+
+  /// What happens to training pictures.
+  var augmentation: Augmentation {
+    var augmentation = Augmentation()
+    (augmentation.flip, augmentation.crop, augmentation.jitter, augmentation.mixup) = (flip, crop, jitter, mixup)
+    return augmentation
   }
 
   /// The update rule by name.

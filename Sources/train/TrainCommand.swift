@@ -107,6 +107,26 @@ struct TrainCommand: ParsableCommand {
       valueName: "w,w,…"))
   var classWeights: ClassWeights?
 
+  @Flag(help: "Mirror every second training photo left to right, at random.")
+  var flip = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Train on a random part of each photo, of at least this share of its area, such as 0.35.", valueName: "area"))
+  var crop: Float?
+
+  @Option(
+    help: ArgumentHelp(
+      "Multiply brightness, contrast and saturation of training photos by up to 1 ± this, at random.",
+      valueName: "strength"))
+  var jitter: Float = 0
+
+  @Option(
+    help: ArgumentHelp(
+      "Mix training photos in pairs, the share drawn from Beta(α, α), and their targets alike; α such as 0.2.",
+      valueName: "α"))
+  var mixup: Float = 0
+
   @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.8.")
   var bnMomentum: Float?
 
@@ -153,6 +173,11 @@ struct TrainCommand: ParsableCommand {
     if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, not \(ema)") }
     guard (0..<1).contains(labelSmoothing) else {
       throw ValidationError("--label-smoothing must be at least 0 and below 1, not \(labelSmoothing)")
+    }
+    if let crop, !(crop > 0 && crop <= 1) { throw ValidationError("--crop must be above 0 and at most 1, not \(crop)") }
+    guard (0...1).contains(jitter) else { throw ValidationError("--jitter must be 0 to 1, not \(jitter)") }
+    guard mixup == 0 || (0.01...1).contains(mixup) else {
+      throw ValidationError("--mixup must be 0.01 to 1, or 0 for none, not \(mixup)")
     }
     if let bnMomentum, !(0..<1).contains(bnMomentum) {
       throw ValidationError("--bn-momentum must be at least 0 and below 1, not \(bnMomentum)")

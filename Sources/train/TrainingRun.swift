@@ -32,7 +32,8 @@ struct TrainingRun {
       plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
       ema: options.ema, labelSmoothing: options.labelSmoothing,
-      classWeights: try options.classWeights?.weights(for: split.training), seed: options.seed, steps: options.steps,
+      classWeights: try options.classWeights?.weights(for: split.training), flip: options.flip,
+      crop: options.crop, jitter: options.jitter, mixup: options.mixup, seed: options.seed, steps: options.steps,
       limit: options.limit,
       validationSplit: options.validationSplit,
       workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
@@ -74,8 +75,9 @@ struct TrainingRun {
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device, seed: configuration.seed)
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
-    let training = loader(split.training, shuffle: true, skipped: skipped.training)
-    let validation = loader(split.validation, shuffle: false, skipped: skipped.validation)
+    let training = loader(
+      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training)
+    let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: skipped.validation)
     let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
@@ -165,11 +167,13 @@ private struct SkippedFiles: Codable {
 }
 
 extension TrainingRun {
-  private func loader(_ dataset: any ImageDataset, shuffle: Bool, skipped: [SkippedFile]) -> BatchLoader {
+  private func loader(_ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile])
+    -> BatchLoader
+  {
     BatchLoader(
       dataset, batchSize: configuration.batchSize, height: configuration.model.inputHeight,
       width: configuration.model.inputWidth, seed: configuration.seed, shuffle: shuffle,
-      workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
+      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
   }
 
   private func describe(_ classifier: ImageClassifier) {

@@ -63,6 +63,24 @@ import Testing
       step(source.batch(epoch: 0, 0..<4), classWeights: [1, 1, 1]), step(source.batch(epoch: 0, 0..<4)))
   }
 
+  @Test(arguments: [nil, [0.5, 1, 3]] as [[Float]?])
+  func mixedTargetsMixTheLosses(_ classWeights: [Float]?) throws {
+    let source = NoiseSource(classes: 3)
+    let share = 0.3
+    let partners: [Int32] = [2, 1, 0, 2]
+    let batch = source.batch(epoch: 0, 0..<4)
+    let mixed = TrainingBatch(
+      pixels: batch.pixels, shape: batch.shape, labels: batch.labels, partners: partners, share: Float(share))
+    let parts = (0..<4).flatMap { index in
+      let photo = source.batch(epoch: 0, index..<index + 1)
+      return [(share, photo.labels[0]), (1 - share, partners[index])].map { factor, label in
+        let weight = Double(classWeights?[Int(label)] ?? 1)
+        return (factor * weight / 4, TrainingBatch(pixels: photo.pixels, shape: photo.shape, labels: [label]))
+      }
+    }
+    try expectEqual(step(mixed, classWeights: classWeights), sum(parts))
+  }
+
   @Test func validationIsNotWeighted() throws {
     let device = try Shared.device.get()
     let classifier = Classifier()
