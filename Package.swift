@@ -65,6 +65,7 @@ let package = Package(
       dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
+    .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
     .testTarget(

@@ -28,7 +28,7 @@ public struct CheckpointFolder: Sendable {
   ) throws -> String {
     precondition(keep > 0, "CheckpointFolder: nothing would be kept")
     try RunDirectory.create(path)
-    let target = path + "/" + Self.name(progress)
+    let target = path(of: progress)
     var texts = files
     texts["progress.json"] = try json(progress)
     func writeTexts(to folder: String) throws {
@@ -77,8 +77,9 @@ public struct CheckpointFolder: Sendable {
       .map(\.0)
   }
 
-  static func name(_ progress: TrainingProgress) -> String {
-    String(format: "epoch-%04d-step-%06d", progress.epoch + 1, progress.step)
+  /// The path of the checkpoint at `progress`, whether there is one or not.
+  public func path(of progress: TrainingProgress) -> String {
+    path + "/" + String(format: "epoch-%04d-step-%06d", progress.epoch + 1, progress.step)
   }
 
   private static func position(_ name: String) -> (epoch: Int, step: Int)? {

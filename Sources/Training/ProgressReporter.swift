@@ -7,6 +7,9 @@ public final class ProgressReporter: Callback {
   /// Shows progress on the standard output.
   public init() {}
 
+  /// After an error the line still stands open: what is printed about it gets a line of its own.
+  deinit { line?.abandon() }
+
   /// Begins a line.
   public func phaseDidBegin(_ phase: TrainingPhase, steps: Int, in loop: TrainingLoop) {
     let title =

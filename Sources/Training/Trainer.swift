@@ -52,8 +52,7 @@ public final class Trainer {
   ///   - forward: from photos (bytes) to logits [batch, classes].
   public init(
     arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, classWeights: [Float]? = nil,
-    average: WeightAverage? = nil,
-    forward: @escaping (Tensor) -> Tensor
+    average: WeightAverage? = nil, forward: @escaping (Tensor) -> Tensor
   ) {
     device = arena.device
     self.arena = arena

@@ -50,6 +50,8 @@ public final class TrainingLoop {
     self.progress = progress
     self.callbacks = callbacks
     self.stop = stop
+    // A finished run may have been given more epochs.
+    self.progress.isFinished = !isUnfinished
   }
 
   /// How a run ended.

@@ -79,7 +79,7 @@ struct TrainCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Stop after so many epochs without a lower validation loss; best.safetensors has the best weights.",
+      "Stop after so many epochs without a lower validation loss, the lower of the two.",
       valueName: "epochs"))
   var earlyStopping: Int?
 

@@ -116,7 +116,9 @@ struct TrainingRun {
         },
       ], stop: stop)
     if try loop.run() == .stopped {
-      say("Stopped \(position(loop.progress)), all saved; to go on: train --resume \(folder.path)")
+      say(
+        "Stopped \(position(loop.progress)), saved in \(checkpoints.path(of: loop.progress)); "
+          + "to go on: train --resume \(folder.path)")
       throw ExitCode(stop.exitStatus ?? EXIT_FAILURE)
     }
     if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {

@@ -93,6 +93,7 @@ struct Interruption: Sendable, CustomTestStringConvertible {
     #expect(try again.loop.run() == .finished)
     #expect(again.loop.progress.totalSteps == 12)
     let longer = try TinyRun(seed: 4, from: finished)
+    #expect(!longer.loop.progress.isFinished)
     try longer.loop.run()
     #expect(try longer.outcome() == Self.uninterrupted.get())
   }
