@@ -74,6 +74,10 @@ struct TrainingRun {
     let model = configuration.model
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device, seed: configuration.seed)
+    let configurationText = try jsonText(configuration)
+    try folder.write(configurationText, to: "config.json")
+    describe(classifier)
+
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let training = loader(
       split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training)
@@ -82,13 +86,11 @@ struct TrainingRun {
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
       clipNorm: configuration.clipNorm, arena: arena)
+    // An average begins with the weights as they are here.
     let trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,
       classWeights: configuration.classWeights, average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
     ) { classifier($0).logits }
-    let configurationText = try jsonText(configuration)
-    try folder.write(configurationText, to: "config.json")
-    describe(classifier)
 
     // The pictures before training, also those of a resumed run.
     var pictures =
