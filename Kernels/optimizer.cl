@@ -1,11 +1,14 @@
 // Updates over flat arenas of parameters, one launch for all of them. Hyper-parameters that change from step to step
 // lie in a small device buffer: settings[0] learning rate, [1] gradient factor (clipping), [2] and [3] bias
-// corrections. Work-items: vectors of VEC parameters.
+// corrections, [4] not 0 once a loss was not finite: nothing is updated from then on, so that the weights which gave
+// that loss can be looked at. Work-items: vectors of VEC parameters.
 
 // Keras's SGD. momentum 0: w -= lr * g. Else v = momentum * v - lr * g; w += v, or with Nesterov w += momentum * v -
 // lr*g.
 kernel WIDE void sgd(global float *w, global const float *g, global float *v, global const float *settings,
                      float momentum, int nesterov, float weightDecay) {
+  if (settings[4] != 0.0f)
+    return;
   const long i = (long)get_global_id(0) * VEC;
   const float rate = settings[0];
   vfloat weight = VLOAD(w + i);
@@ -24,6 +27,8 @@ kernel WIDE void sgd(global float *w, global const float *g, global float *v, gl
 // Keras's Adam and, with decay, AdamW: the decay is applied to the weight, not to the gradient.
 kernel WIDE void adam(global float *w, global const float *g, global float *m, global float *v,
                       global const float *settings, float beta1, float beta2, float epsilon, float weightDecay) {
+  if (settings[4] != 0.0f)
+    return;
   const long i = (long)get_global_id(0) * VEC;
   const float rate = settings[0];
   vfloat weight = VLOAD(w + i);
@@ -45,10 +50,12 @@ kernel void clip_factor(global const float *squares, float limit, global float *
 }
 
 // The factors of this step; a launch, because a write from the host would wait for the queue. One work-item.
-kernel void set_factors(global float *settings, float rate, float gradientFactor, float correction1,
-                        float correction2) {
+kernel void set_factors(global float *settings, float rate, float gradientFactor, float correction1, float correction2,
+                        global const float *loss, int lossOffset, int hasLoss) {
   settings[0] = rate;
   settings[1] = gradientFactor;
   settings[2] = correction1;
   settings[3] = correction2;
+  if (hasLoss && !isfinite(loss[lossOffset]))
+    settings[4] = 1.0f;
 }

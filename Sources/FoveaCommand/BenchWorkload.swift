@@ -45,7 +45,9 @@ final class BenchWorkload {
   }
 
   /// Seconds of one training step, from enqueueing it to having its loss.
-  func trainingStep() throws -> Double { try timed { try trainer.train(next: $0, report: { _, _ in }) } }
+  func trainingStep() throws -> Double {
+    try timed { next in try trainer.train(next: { try next().map { [$0] } }, report: { _, _ in }) }
+  }
 
   /// Seconds of one forward pass in inference.
   func inferenceStep() throws -> Double { try timed { try trainer.evaluate(next: $0) } }

@@ -54,7 +54,7 @@ extension Tensor {
   public static func * (a: Float, b: Tensor) -> Tensor { b.scaled(by: a) }
 
   /// y (+)= factor · x. Bytes become floating-point numbers.
-  func scale(_ factor: Float, to y: Tensor, accumulate: Bool) {
+  package func scale(_ factor: Float, to y: Tensor, accumulate: Bool) {
     let cost = LaunchCost("scale \(shape)", bytes: Double(shape.count * (4 + dtype.byteCount)))
     if dtype == .uint8 {
       precondition(isContiguous && y.isContiguous && !accumulate, "scale: bytes must be contiguous")

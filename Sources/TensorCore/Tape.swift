@@ -11,6 +11,9 @@ public final class Tape: @unchecked Sendable {
 
   public let id: Int
 
+  /// Called with each operation that is recorded, right after its kernels have been enqueued.
+  public var onRecord: ((_ name: String, _ inputs: [Tensor], _ outputs: [Tensor]) -> Void)?
+
   private struct Entry {
     var name: String
     var outputs: [Tensor]
@@ -53,6 +56,7 @@ public final class Tape: @unchecked Sendable {
       if tape.firstProducer[output.storage.id] == nil { tape.firstProducer[output.storage.id] = tape.entries.count }
     }
     tape.entries.append(Entry(name: name, outputs: outputs, backward: backward))
+    tape.onRecord?(name, inputs, outputs)
   }
 
   /// Walks the tape backwards from `loss`, whose own gradient is `seed` (ones when nil). The tape is empty afterwards:

@@ -78,6 +78,13 @@ public final class ProgressLine {
     if isTerminal { sink("\n") }
   }
 
+  /// Ends the line as it stands, because what it shows will not be finished.
+  public func abandon() {
+    guard !isFinished else { return }
+    isFinished = true
+    if isTerminal { sink("\n") }
+  }
+
   private func show(_ line: String) {
     // A line as wide as the terminal would already wrap on some.
     sink(isTerminal ? "\r" + line.prefix(max(columns() - 1, 1)) + "\u{1B}[K" : line + "\n")

@@ -17,6 +17,18 @@ public struct RunDirectory: Sendable {
     self.path = path
   }
 
+  /// Claims the folder for this process until it ends, and removes what a killed run left half-written. Throws
+  /// ``FileError`` when another run holds the folder.
+  public func claim() throws {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // Never closed: the lock lasts as long as the descriptor. Where the file system has no locks, nothing is claimed.
+    if descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+      close(descriptor)
+      throw FileError("write to", path, reason: "another run is writing there")
+    }
+    for folder in [path, CheckpointFolder(run: path).path] { AtomicFile.removeTemporaries(in: folder) }
+  }
+
   /// The path of the file `name` in the folder.
   public func path(of name: String) -> String {
     path == "/" ? "/" + name : path + "/" + name
@@ -27,7 +39,8 @@ public struct RunDirectory: Sendable {
     try AtomicFile.write(text, to: path(of: name))
   }
 
-  private static func create(_ path: String) throws {
+  /// Creates the folder `path` and its parents where they are missing.
+  static func create(_ path: String) throws {
     var status = stat()
     if stat(path, &status) == 0 {
       guard status.st_mode & S_IFMT == S_IFDIR else {

@@ -3,31 +3,8 @@ import OpenCLRuntime
 import Operations
 import TensorCore
 
-/// Photos with their classes, on the host.
-public struct TrainingBatch: Sendable {
-  /// Bytes of [count, height, width, channels].
-  public let pixels: [UInt8]
-  /// [count, height, width, channels].
-  public let shape: Shape
-  /// The class of each photo, from 0.
-  public let labels: [Int32]
-
-  /// A batch; traps when the counts do not fit together.
-  public init(pixels: [UInt8], shape: Shape, labels: [Int32]) {
-    precondition(
-      pixels.count == shape.count && labels.count == shape[0],
-      "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
-    self.pixels = pixels
-    self.shape = shape
-    self.labels = labels
-  }
-
-  /// Number of photos.
-  public var count: Int { labels.count }
-}
-
 /// Loss and accuracy over some images.
-public struct Scores: Sendable, Equatable {
+public struct Scores: Codable, Sendable, Equatable {
   /// Images scored.
   public var images = 0
   /// Sum of the losses of the images.
@@ -62,35 +39,67 @@ public final class Trainer {
   public let classes: Int
   /// Label smoothing of the loss.
   public let labelSmoothing: Float
+  /// What the loss of an image of each class is multiplied by in training, as Keras's `class_weight`; nil for 1.
+  public let classWeights: [Float]?
+  /// Follows the weights; nil where nothing does.
+  public let average: WeightAverage?
+  /// Sums gradients where a step has several batches.
+  private lazy var accumulator = GradientAccumulator(arena)
   private let forward: (Tensor) -> Tensor
 
   /// - Parameters:
+  ///   - average: brought up to date after each step.
   ///   - forward: from photos (bytes) to logits [batch, classes].
   public init(
-    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float,
-    forward: @escaping (Tensor) -> Tensor
+    arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, classWeights: [Float]? = nil,
+    average: WeightAverage? = nil, forward: @escaping (Tensor) -> Tensor
   ) {
     device = arena.device
     self.arena = arena
     self.optimizer = optimizer
     self.classes = classes
     self.labelSmoothing = labelSmoothing
+    precondition(
+      classWeights.map { $0.count == classes && $0.allSatisfy { $0 > 0 } } ?? true,
+      "Trainer: class weights \(classWeights ?? []) for \(classes) classes")
+    self.classWeights = classWeights
+    self.average = average
     self.forward = forward
   }
 
-  /// Trains on the batches that `next` gives until it gives none, and calls `report` after each step with the scores so
+  /// Takes a step on the batches that `next` gives, until it gives none, and calls `report` after each with the scores so
   /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  ///
+  /// A step of several batches is one update with the gradient of the mean loss over all their images, as one large batch
+  /// would give it; but each is normalised by its own BatchNorm statistics, and the moving ones follow each.
+  ///
+  /// - Parameters:
+  ///   - scores: what the scores are added to.
+  ///   - wantsRest: asked after each step that was enqueued, before the next batch is asked for.
+  ///   - atRest: called when it did, once every step has been done and reported.
   public func train(
-    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void
+    onto scores: Scores = Scores(), next: () throws -> [TrainingBatch]?,
+    report: (_ step: Int, _ scores: Scores) throws -> Void,
+    wantsRest: () -> Bool = { false }, atRest: () throws -> Void = {}
   ) throws -> Scores {
-    try run(next: next, report: report, enqueue: trainingStep)
+    try run(
+      isTraining: true, onto: scores, next: next, report: report, wantsRest: wantsRest, atRest: atRest,
+      enqueue: trainingStep)
   }
 
-  /// Scores the batches with the moving statistics.
+  /// Scores the batches with the moving statistics. A loss may be NaN or infinite here: early in training these
+  /// statistics can be far off.
   public func evaluate(
     next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in }
   ) throws -> Scores {
-    try run(next: next, report: report, enqueue: evaluationStep)
+    try run(
+      isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
+      enqueue: evaluationStep)
+  }
+
+  /// Runs `body` with the weights that the run is for: the averages where there are any.
+  public func withResultingWeights<Result>(_ body: () throws -> Result) rethrows -> Result {
+    try average.map { try $0.withAverages(body) } ?? body()
   }
 
   /// Runs `body` with moving statistics estimated afresh as the mean over `batches` training batches, then puts the old
@@ -119,49 +128,109 @@ public final class Trainer {
     let count: Int
   }
 
-  private func run(
-    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void,
-    enqueue: (TrainingBatch) -> StepInFlight
+  private func run<Step>(
+    isTraining: Bool, onto scores: Scores, next: () throws -> Step?,
+    report: (_ step: Int, _ scores: Scores) throws -> Void, wantsRest: () -> Bool, atRest: () throws -> Void,
+    enqueue: (Step) -> StepInFlight
   ) throws -> Scores {
-    var scores = Scores()
+    var scores = scores
     var inFlight: [StepInFlight] = []
     var step = 0
     func finishOldest() throws {
       let oldest = inFlight.removeFirst()
       step += 1
       let loss = try oldest.loss.wait()[0]
-      guard loss.isFinite else { throw TrainingError.lossIsNotFinite(step: step, loss: loss) }
+      guard loss.isFinite || !isTraining else {
+        throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: nil)
+      }
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
       try report(step, scores)
     }
-    while let batch = try next() {
-      inFlight.append(enqueue(batch))
-      if inFlight.count > 1 { try finishOldest() }
+    while let step = try next() {
+      inFlight.append(enqueue(step))
+      if wantsRest() {
+        while !inFlight.isEmpty { try finishOldest() }
+        try atRest()
+      } else if inFlight.count > 1 {
+        try finishOldest()
+      }
     }
     while !inFlight.isEmpty { try finishOldest() }
     return scores
   }
 
-  private func trainingStep(_ batch: TrainingBatch) -> StepInFlight {
-    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let targets = oneHot(batch.labels)
+  private func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
+    precondition(!batches.isEmpty, "Trainer: a step without a batch")
+    guard batches.count > 1 else {
+      let (loss, correct, gradients) = gradients(of: batches[0])
+      optimizer.update(gradients, loss: loss)
+      average?.update()
+      return inFlight(loss, correct, batches[0].count)
+    }
+    let count = batches.reduce(0) { $0 + $1.count }
+    var parts: [(loss: Tensor, correct: Tensor)] = []
+    accumulator.sum(over: batches.count) { index in
+      let share = Float(batches[index].count) / Float(count)
+      let (loss, correct, gradients) = gradients(of: batches[index], share: share)
+      parts.append((loss, correct))
+      return gradients
+    }
+    let (loss, correct) = parts.dropFirst().reduce(parts[0]) { ($0.loss + $1.loss, $0.correct + $1.correct) }
+    optimizer.updateFromArena(loss: loss)
+    average?.update()
+    return inFlight(loss, correct, count)
+  }
+
+  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients.
+  private func gradients(
+    of batch: TrainingBatch, share: Float? = nil
+  ) -> (loss: Tensor, correct: Tensor, gradients: GradientStore) {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
       valueWithGradients {
-        let result = forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+        let result = trainingLoss(of: batch)
         correct = result.correct
-        return result.loss
+        return share.map { result.loss.scaled(by: $0) } ?? result.loss
       }
     }
-    optimizer.update(gradients)
-    return inFlight(loss, correct ?? loss, batch.count)
+    return (loss, correct ?? loss, gradients)
   }
 
   private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
-    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let (loss, correct) = forward(photos)
-      .softmaxCrossEntropy(targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    let (loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
     return inFlight(loss, correct, batch.count)
+  }
+
+  /// The mean loss over the batch that training lowers, and how many of it are classified correctly, both of shape [].
+  func trainingLoss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
+    guard classWeights != nil || batch.partners != nil else {
+      return loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    }
+    // The loss is linear in the targets: weights and shares can be multiplied into them, once they are smooth.
+    let targets = weighted(batch.labels, share: batch.share)
+    guard let partners = batch.partners else { return loss(of: batch, targets: targets, labelSmoothing: 0) }
+    let others = weighted(partners, share: 1 - batch.share)
+    return loss(of: batch, targets: zip(targets, others).map(+), labelSmoothing: 0)
+  }
+
+  private func weighted(_ labels: [Int32], share: Float) -> [Float] {
+    var targets = oneHot(labels)
+    for (row, label) in labels.enumerated() {
+      let factor = share * (classWeights?[Int(label)] ?? 1)
+      for index in row * classes..<(row + 1) * classes {
+        targets[index] = factor * (targets[index] * (1 - labelSmoothing) + labelSmoothing / Float(classes))
+      }
+    }
+    return targets
+  }
+
+  /// - Parameter targets: [batch, classes].
+  private func loss(
+    of batch: TrainingBatch, targets: [Float], labelSmoothing: Float
+  ) -> (loss: Tensor, correct: Tensor) {
+    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+    let targets = Tensor(enqueueing: targets, shape: [batch.count, classes], on: device)
+    return forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
   }
 
   private func inFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {
@@ -170,25 +239,28 @@ public final class Trainer {
       count: count)
   }
 
-  private func oneHot(_ labels: [Int32]) -> Tensor {
+  private func oneHot(_ labels: [Int32]) -> [Float] {
     var values = [Float](repeating: 0, count: labels.count * classes)
     for (row, label) in labels.enumerated() {
       precondition(label >= 0 && Int(label) < classes, "Trainer: label \(label) of \(classes) classes")
       values[row * classes + Int(label)] = 1
     }
-    return Tensor(enqueueing: values, shape: [labels.count, classes], on: device)
+    return values
   }
 }
 
 /// Why training stopped.
 public enum TrainingError: Error, Sendable, CustomStringConvertible {
-  case lossIsNotFinite(step: Int, loss: Float)
+  /// - `step`: of the epoch, from 1.
+  /// - `origin`: what is known of where it began.
+  case lossIsNotFinite(step: Int, loss: Float, origin: String?)
 
   /// What happened and what may help, in one line.
   public var description: String {
     switch self {
-    case .lossIsNotFinite(let step, let loss):
-      "the loss is \(loss) at step \(step): try a smaller --lr or another --seed"
+    case .lossIsNotFinite(let step, let loss, let origin):
+      "the loss is \(loss.isNaN ? "NaN" : "\(loss)") at step \(step)\(origin.map { ": \($0)" } ?? ""); try a smaller --lr, --clip-norm or another "
+        + "--seed"
     }
   }
 }

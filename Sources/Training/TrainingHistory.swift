@@ -28,6 +28,17 @@ public struct EpochRecord: Codable, Sendable, Equatable {
   /// The learning rate at the start of the epoch.
   public var learningRate: Double
 
+  /// The better of the two validation accuracies: early in training the moving statistics mislead. Not below 0.
+  public var bestValAccuracy: Double {
+    // What is NaN loses against any number.
+    [valAccuracy, valAccuracyReestimated ?? 0].reduce(0) { $1 > $0 ? $1 : $0 }
+  }
+
+  /// The lower of the two validation losses; infinite when neither is a number.
+  public var bestValLoss: Double {
+    [valLoss, valLossReestimated ?? .infinity].reduce(.infinity) { $1 < $0 ? $1 : $0 }
+  }
+
   /// Creates a record.
   public init(
     epoch: Int, steps: Int, loss: Double, accuracy: Double, valLoss: Double = .nan, valAccuracy: Double = .nan,
@@ -126,7 +137,7 @@ public struct EpochRecord: Codable, Sendable, Equatable {
 }
 
 /// The epochs of a run; `history.json` and `history.csv`.
-public struct TrainingHistory: Sendable {
+public struct TrainingHistory: Sendable, Codable, Equatable {
   /// The finished epochs, oldest first.
   public private(set) var epochs: [EpochRecord] = []
 

@@ -5,14 +5,24 @@ struct RunConfiguration: Codable {
   var data: String?
   var model: ModelDescription
   var epochs: Int
+  var earlyStopping: Int?
   var batchSize: Int
+  var accumulate: Int
   var optimizer: String
   var learningRate: Float
   var schedule: String
+  var plateauPatience: Int
+  var plateauFactor: Float
   var warmup: Int
   var weightDecay: Float
   var clipNorm: Float?
+  var ema: Float?
   var labelSmoothing: Float
+  var classWeights: [Float]?
+  var flip: Bool
+  var crop: Float?
+  var jitter: Float
+  var mixup: Float
   var seed: UInt64
   var steps: Int?
   var limit: Int?
@@ -22,6 +32,23 @@ struct RunConfiguration: Codable {
   var trainingImages: Int
   var validationImages: Int
   var classNames: [String]
+  /// See ``ImageDataset/fingerprint``, in hexadecimal: of the training and the validation images.
+  var dataFingerprints: [String]
+  /// The command line, without what says where a run goes on.
+  var arguments: [String]
+
+  /// Steps in an epoch, as long as no picture turns out to be bad.
+  var stepsPerEpoch: Int {
+    let batches = (trainingImages + batchSize - 1) / batchSize
+    return (batches + accumulate - 1) / accumulate
+  }
+
+  /// What happens to training pictures.
+  var augmentation: Augmentation {
+    var augmentation = Augmentation()
+    (augmentation.flip, augmentation.crop, augmentation.jitter, augmentation.mixup) = (flip, crop, jitter, mixup)
+    return augmentation
+  }
 
   /// The update rule by name.
   var rule: OptimizerRule {
@@ -34,12 +61,18 @@ struct RunConfiguration: Codable {
     }
   }
 
+  /// What lowers the learning rate between epochs.
+  var plateau: ReduceOnPlateau? {
+    schedule == ScheduleName.plateau.rawValue
+      ? ReduceOnPlateau(factor: plateauFactor, patience: plateauPatience) : nil
+  }
+
   /// The learning rate over `total` steps.
   func learningRateSchedule(total: Int) -> LearningRateSchedule {
     let rest = max(total - warmup, 1)
     let schedule: LearningRateSchedule =
       switch ScheduleName(rawValue: schedule) ?? .constant {
-      case .constant: .constant(learningRate)
+      case .constant, .plateau: .constant(learningRate)
       case .cosine: .cosine(learningRate, steps: rest)
       case .step: .step(learningRate, every: max((rest + 2) / 3, 1), factor: 0.1)
       }

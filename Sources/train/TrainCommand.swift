@@ -19,6 +19,28 @@ struct TrainCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Folder for weights, history and pictures.", valueName: "dir"))
   var output = "runs/latest"
 
+  @Option(
+    help: ArgumentHelp(
+      "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
+      discussion: """
+        Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
+        moved), --early-stopping, --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        same, to the bit, as if the run had never been stopped.
+        """, valueName: "dir"))
+  var resume: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Steps between checkpoints, besides the one after each epoch and the one that SIGINT (Ctrl-C) and SIGTERM make.",
+      valueName: "steps"))
+  var checkpointEvery: Int?
+
+  @Option(help: ArgumentHelp("Checkpoints to keep.", valueName: "n"))
+  var keep = 2
+
+  @Flag(help: "Start over in a folder that holds a stopped run, whose checkpoints are lost.")
+  var overwrite = false
+
   @OptionGroup(title: "Device") var device: DeviceOptions
   @OptionGroup(title: "Model") var model: ModelOptions
 
@@ -28,14 +50,38 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Images a step. Default: 64, on the synthetic set 16.")
   var batchSize: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Batches a step: one update with the gradient of the mean loss over all their images.",
+      discussion: """
+        The result is that of one batch of their size, up to rounding, but for BatchNorm: each batch is normalised by \
+        itself, and the moving statistics follow each.
+        """, valueName: "n"))
+  var accumulate = 1
+
   @Option(help: "sgd, momentum, nesterov, adam or adamw. Default: sgd, on the synthetic set adam.")
   var optimizer: OptimizerName?
 
   @Option(help: "Learning rate. Default: 0.01 for SGD, 0.001 for Adam.")
   var lr: Float?
 
-  @Option(help: "constant, cosine or step (a tenth after each third of the run).")
+  @Option(
+    help: """
+      constant, cosine, step (a tenth after each third of the run) or plateau (lower when validation gets no better).
+      """)
   var schedule = ScheduleName.constant
+
+  @Option(help: "With --schedule plateau: epochs without a lower validation loss before the rate is lowered.")
+  var plateauPatience = 10
+
+  @Option(help: "With --schedule plateau: what the rate is multiplied by.")
+  var plateauFactor: Float = 0.1
+
+  @Option(
+    help: ArgumentHelp(
+      "Stop after so many epochs without a lower validation loss, the lower of the two.",
+      valueName: "epochs"))
+  var earlyStopping: Int?
 
   @Option(help: "Steps over which the learning rate rises from nothing.")
   var warmup = 0
@@ -46,8 +92,40 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Largest global norm of the gradients.")
   var clipNorm: Float?
 
+  @Option(
+    help: ArgumentHelp(
+      "Validate and save an exponential moving average of weights and moving statistics with this decay, such as 0.999.",
+      valueName: "decay"))
+  var ema: Float?
+
   @Option(help: "Label smoothing of the cross-entropy.")
   var labelSmoothing: Float = 0.1
+
+  @Option(
+    help: ArgumentHelp(
+      "What the training losses of the classes, in the order of their names, are multiplied by; or balanced.",
+      valueName: "w,w,…"))
+  var classWeights: ClassWeights?
+
+  @Flag(help: "Mirror every second training photo left to right, at random.")
+  var flip = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Train on a random part of each photo, of at least this share of its area, such as 0.35.", valueName: "area"))
+  var crop: Float?
+
+  @Option(
+    help: ArgumentHelp(
+      "Multiply brightness, contrast and saturation of training photos by up to 1 ± this, at random.",
+      valueName: "strength"))
+  var jitter: Float = 0
+
+  @Option(
+    help: ArgumentHelp(
+      "Mix training photos in pairs, the share drawn from Beta(α, α), and their targets alike; α such as 0.2.",
+      valueName: "α"))
+  var mixup: Float = 0
 
   @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.8.")
   var bnMomentum: Float?
@@ -76,15 +154,30 @@ struct TrainCommand: ParsableCommand {
     }
     try positive(epochs, "--epochs")
     try positive(batchSize, "--batch-size")
+    try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")
+    try positive(earlyStopping, "--early-stopping")
+    try positive(plateauPatience, "--plateau-patience")
+    guard plateauFactor > 0, plateauFactor < 1 else {
+      throw ValidationError("--plateau-factor must lie between 0 and 1, not \(plateauFactor)")
+    }
+    try positive(checkpointEvery, "--checkpoint-every")
+    try positive(keep, "--keep")
+    if resume != nil, overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     if let lr, !(lr > 0 && lr.isFinite) { throw ValidationError("--lr must be positive, not \(lr)") }
     if warmup < 0 { throw ValidationError("--warmup must not be negative") }
     if let clipNorm, !(clipNorm > 0) { throw ValidationError("--clip-norm must be positive, not \(clipNorm)") }
     if let weightDecay, !(weightDecay >= 0) { throw ValidationError("--weight-decay must not be negative") }
+    if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, not \(ema)") }
     guard (0..<1).contains(labelSmoothing) else {
       throw ValidationError("--label-smoothing must be at least 0 and below 1, not \(labelSmoothing)")
+    }
+    if let crop, !(crop > 0 && crop <= 1) { throw ValidationError("--crop must be above 0 and at most 1, not \(crop)") }
+    guard (0...1).contains(jitter) else { throw ValidationError("--jitter must be 0 to 1, not \(jitter)") }
+    guard mixup == 0 || (0.01...1).contains(mixup) else {
+      throw ValidationError("--mixup must be 0.01 to 1, or 0 for none, not \(mixup)")
     }
     if let bnMomentum, !(0..<1).contains(bnMomentum) {
       throw ValidationError("--bn-momentum must be at least 0 and below 1, not \(bnMomentum)")
@@ -95,7 +188,12 @@ struct TrainCommand: ParsableCommand {
   }
 
   func run() throws {
-    try TrainingRun(self).execute()
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if let resume {
+      try ResumedRun(folder: resume, given: arguments).execute()
+    } else {
+      try TrainingRun(self, arguments: arguments).execute()
+    }
   }
 }
 
@@ -104,7 +202,10 @@ enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
 }
 
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
-  case constant, cosine, step
+  case constant, cosine, step, plateau
+
+  /// Whether the rates depend on how long the run is.
+  var dependsOnLength: Bool { self == .cosine || self == .step }
 }
 
 extension BadImagePolicy: ExpressibleByArgument {}

@@ -8,10 +8,12 @@ struct TrainingRun {
   private let options: TrainCommand
   private let device: Device
   private let split: DatasetSplit
-  private let configuration: RunConfiguration
+  let configuration: RunConfiguration
 
   /// Opens device and data; nothing is written yet.
-  init(_ options: TrainCommand) throws {
+  ///
+  /// - Parameter arguments: the command line behind the options.
+  init(_ options: TrainCommand, arguments: [String]) throws {
     self.options = options
     device = try options.device.open()
     let synthetic = options.data == nil
@@ -23,15 +25,22 @@ struct TrainingRun {
       data: options.data,
       model: options.model.description(
         classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99)),
-      epochs: options.epochs ?? (synthetic ? 3 : 5), batchSize: options.batchSize ?? (synthetic ? 16 : 64),
+      epochs: options.epochs ?? (synthetic ? 3 : 5), earlyStopping: options.earlyStopping,
+      batchSize: options.batchSize ?? (synthetic ? 16 : 64), accumulate: options.accumulate,
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
-      schedule: options.schedule.rawValue, warmup: options.warmup,
+      schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
+      plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
-      labelSmoothing: options.labelSmoothing, seed: options.seed, steps: options.steps, limit: options.limit,
+      ema: options.ema, labelSmoothing: options.labelSmoothing,
+      classWeights: try options.classWeights?.weights(for: split.training), flip: options.flip,
+      crop: options.crop, jitter: options.jitter, mixup: options.mixup, seed: options.seed, steps: options.steps,
+      limit: options.limit,
       validationSplit: options.validationSplit,
       workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
       trainingImages: split.training.count, validationImages: split.validation.count,
-      classNames: split.training.classNames)
+      classNames: split.training.classNames,
+      dataFingerprints: [split.training, split.validation].map { String($0.fingerprint, radix: 16) },
+      arguments: arguments)
     guard configuration.batchSize <= split.training.count else {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
@@ -51,63 +60,127 @@ struct TrainingRun {
       validation: split.validation.limited(to: max(limit / 4, 1), seed: options.seed))
   }
 
-  func execute() throws {
+  /// Trains, from the beginning or from a checkpoint.
+  func execute(from checkpoint: Checkpoint? = nil) throws {
+    // Signals count from here on: opening device and data leaves nothing to save.
+    let stop = StopRequest.onSignals {
+      FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
+    }
     let folder = try RunDirectory(options.output)
+    try folder.claim()
+    let checkpoints = CheckpointFolder(run: folder.path)
+    if checkpoint == nil { try clear(checkpoints, of: folder) }
+
     let model = configuration.model
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device, seed: configuration.seed)
-    let training = loader(split.training, shuffle: true)
-    let validation = loader(split.validation, shuffle: false)
-    let total = min(training.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
+    let configurationText = try jsonText(configuration)
+    try folder.write(configurationText, to: "config.json")
+    describe(classifier)
+
+    let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
+    let training = loader(
+      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training)
+    let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: skipped.validation)
+    let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
       clipNorm: configuration.clipNorm, arena: arena)
+    // An average begins with the weights as they are here.
     let trainer = Trainer(
-      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing
+      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,
+      classWeights: configuration.classWeights, average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
     ) { classifier($0).logits }
-    try folder.write(jsonText(configuration), to: "config.json")
-    describe(classifier, steps: training.stepsPerEpoch)
 
+    // The pictures before training, also those of a resumed run.
     var pictures =
       try model.hasResizer
       ? SamplePictures(from: split.validation, model: model, on: device) : nil
     try pictures?.capture(classifier)
-
-    var history = TrainingHistory()
-    var bestAccuracy = -1.0
-    for epoch in 0..<configuration.epochs where optimizer.step < total {
-      let record = try runEpoch(
-        epoch, trainer: trainer, training: training, validation: validation, steps: total - optimizer.step)
-      history.append(record)
-      try history.write(to: folder)
-      try arena.save(
-        to: folder.path(of: "model.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
-      // The better of the two figures: early in training the moving statistics mislead.
-      let accuracy = max(record.valAccuracy, record.valAccuracyReestimated ?? 0)
-      if accuracy > bestAccuracy {
-        bestAccuracy = accuracy
-        try arena.save(
-          to: folder.path(of: "best.safetensors"), metadata: ["epoch": "\(epoch + 1)", "model": model.model])
-      }
-      try writeSkipped(training, validation, to: folder)
+    if let checkpoint {
+      try checkpoint.restore(trainer)
+      say("Resumed  \(position(checkpoint.progress)), from \(checkpoint.path)")
     }
-    try pictures?.capture(classifier)
+
+    let loop = TrainingLoop(
+      trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
+      epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
+      earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
+      progress: checkpoint?.progress ?? TrainingProgress(),
+      callbacks: [
+        ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
+        // After everything else: a checkpoint says that all before it has been done.
+        Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
+          [
+            "config.json": configurationText,
+            "skipped.json": try SkippedFiles(training: training.skipped, validation: validation.skipped).json(),
+          ]
+        },
+      ], stop: stop)
+    if try loop.run() == .stopped {
+      say(
+        "Stopped \(position(loop.progress)), saved in \(checkpoints.path(of: loop.progress)); "
+          + "to go on: train --resume \(folder.path)")
+      throw ExitCode(stop.exitStatus ?? EXIT_FAILURE)
+    }
+    if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
+      say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
+    }
+    try trainer.withResultingWeights { try pictures?.capture(classifier) }
     try pictures?.write(to: folder.path(of: "resized.png"))
     say(
       "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
         + (pictures == nil ? "" : ", resized.png"))
   }
+
+  /// Makes room for a new run. A stopped one is not lost by mistake.
+  private func clear(_ checkpoints: CheckpointFolder, of folder: RunDirectory) throws {
+    if !options.overwrite, let old = checkpoints.newest().checkpoint, !old.progress.isFinished {
+      throw ValidationError(
+        "\(folder.path) holds a run that was stopped \(position(old.progress)): go on with --resume \(folder.path), "
+          + "start over with --overwrite, or choose another --output")
+    }
+    try checkpoints.removeAll()
+  }
+
+  private func position(_ progress: TrainingProgress) -> String {
+    progress.isFinished
+      ? "after its last epoch, \(progress.epoch)" : "in epoch \(progress.epoch + 1) at step \(progress.step)"
+  }
+}
+
+/// The pictures that a run has found to be bad, as a checkpoint keeps them: the order of the others depends on them.
+private struct SkippedFiles: Codable {
+  var training: [SkippedFile] = []
+  var validation: [SkippedFile] = []
+
+  init(training: [SkippedFile] = [], validation: [SkippedFile] = []) {
+    self.training = training
+    self.validation = validation
+  }
+
+  init(_ checkpoint: Checkpoint) throws {
+    self = try JSONDecoder().decode(Self.self, from: Data(checkpoint.text(of: "skipped.json").utf8))
+  }
+
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+  }
 }
 
 extension TrainingRun {
-  private func loader(_ dataset: any ImageDataset, shuffle: Bool) -> BatchLoader {
+  private func loader(_ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile])
+    -> BatchLoader
+  {
     BatchLoader(
       dataset, batchSize: configuration.batchSize, height: configuration.model.inputHeight,
       width: configuration.model.inputWidth, seed: configuration.seed, shuffle: shuffle,
-      workers: configuration.workers, onBadImage: options.onBadImage)
+      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
   }
 
-  private func describe(_ classifier: ImageClassifier, steps: Int) {
+  private func describe(_ classifier: ImageClassifier) {
     let c = configuration
     say("Device   \(c.device)")
     say(
@@ -118,84 +191,7 @@ extension TrainingRun {
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable")
     say(
-      "Run      \(c.epochs) epochs of \(steps) steps of \(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
+      "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
-  }
-
-  private func runEpoch(
-    _ epoch: Int, trainer: Trainer, training: BatchLoader, validation: BatchLoader, steps limit: Int
-  ) throws -> EpochRecord {
-    let stream = training.epoch(epoch)
-    let steps = min(training.stepsPerEpoch, limit)
-    let progress = ProgressLine(title: "Epoch \(epoch + 1)/\(configuration.epochs)", total: steps)
-    let start = Date()
-    var taken = 0
-    let rate = trainer.optimizer.learningRate
-    let scores = try trainer.train(
-      next: {
-        guard taken < limit, let batch = try stream.next() else { return nil }
-        taken += 1
-        return trainingBatch(batch)
-      },
-      report: { step, scores in
-        progress.update(step: step, fields: fields(scores, seconds: -start.timeIntervalSinceNow, stream))
-      })
-    let seconds = -start.timeIntervalSinceNow
-    progress.finish(fields: fields(scores, seconds: seconds, stream))
-
-    let moving = try evaluate(trainer, validation, "validation, moving statistics")
-    var batches = 0
-    let again = training.epoch(epoch)
-    let reestimated = try trainer.withReestimatedStatistics(from: {
-      guard batches < Self.reestimationBatches, let batch = try again.next() else { return nil }
-      batches += 1
-      return trainingBatch(batch)
-    }) {
-      try evaluate(trainer, validation, "validation, re-estimated statistics")
-    }
-    return EpochRecord(
-      epoch: epoch + 1, steps: taken, loss: scores.loss, accuracy: scores.accuracy, valLoss: moving.loss,
-      valAccuracy: moving.accuracy, valLossReestimated: reestimated.loss,
-      valAccuracyReestimated: reestimated.accuracy, seconds: seconds,
-      imagesPerSecond: Double(scores.images) / seconds, dataWaitShare: stream.waitSeconds / seconds,
-      learningRate: Double(rate))
-  }
-
-  /// Batches from which statistics are re-estimated: with 16 of 64 images their sampling error is well below what
-  /// another epoch of training changes.
-  private static let reestimationBatches = 16
-
-  private func evaluate(_ trainer: Trainer, _ validation: BatchLoader, _ what: String) throws -> Scores {
-    let stream = validation.epoch(0)
-    let progress = ProgressLine(title: "  \(what)", total: validation.stepsPerEpoch)
-    let scores = try trainer.evaluate(
-      next: { try stream.next().map(trainingBatch) },
-      report: { step, scores in progress.update(step: step, fields: Self.scoreFields(scores)) })
-    progress.finish(fields: Self.scoreFields(scores))
-    return scores
-  }
-
-  private func fields(_ scores: Scores, seconds: Double, _ stream: BatchStream) -> [(name: String, value: String)] {
-    Self.scoreFields(scores) + [
-      ("", String(format: "%.1f images/s", Double(scores.images) / max(seconds, 1e-9))),
-      ("data wait", String(format: "%.1f%%", 100 * stream.waitSeconds / max(seconds, 1e-9))),
-    ]
-  }
-
-  private static func scoreFields(_ scores: Scores) -> [(name: String, value: String)] {
-    [("accuracy", String(format: "%.4f", scores.accuracy)), ("loss", String(format: "%.4f", scores.loss))]
-  }
-
-  private func trainingBatch(_ batch: ImageBatch) -> TrainingBatch {
-    TrainingBatch(
-      pixels: batch.pixels,
-      shape: [batch.count, configuration.model.inputHeight, configuration.model.inputWidth, 3], labels: batch.labels)
-  }
-
-  private func writeSkipped(_ training: BatchLoader, _ validation: BatchLoader, to folder: RunDirectory) throws {
-    let skipped = training.skipped + validation.skipped
-    guard !skipped.isEmpty else { return }
-    try folder.write(skipped.csv, to: "skipped.csv")
-    say("\(skipped.count) files could not be decoded; see \(folder.path(of: "skipped.csv"))")
   }
 }

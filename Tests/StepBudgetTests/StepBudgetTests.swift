@@ -74,7 +74,7 @@ import Testing
       _ = try trainer.train(
         next: {
           defer { given = true }
-          return given ? nil : batch
+          return given ? nil : [batch]
         }, report: { _, _ in })
       try device.synchronize()
     }

@@ -23,11 +23,12 @@ private final class FakeDataset: ImageDataset {
   func label(at index: Int) -> Int { index % 2 }
   func name(at index: Int) -> String { "file, \(index)" }
 
-  func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
+  func image(at index: Int) throws -> RGBImage {
     calls.withLock { $0[index, default: 0] += 1 }
     if slow { usleep(UInt32.random(in: 0...1500)) }
     if bad.contains(index) { throw ImageError.unknownFormat }
-    return [UInt8](repeating: UInt8(index % 256), count: height * width * 3)
+    let level = UInt8(index % 256)
+    return RGBImage(width: 1, height: 1, color: (level, level, level))
   }
 }
 

@@ -52,10 +52,8 @@ package struct AtomicFile: ~Copyable {
     if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
       throw FileError("write", path, reason: "it exists and is not a plain file")
     }
-    let folder = Self.folder(of: path)
-    // Short and without the final name, which may itself be as long as the file system allows. The access rights are
-    // those of any new file: the umask applies, as it would not with mkstemp.
-    let temporary = folder + "/.fovea-" + String(UInt64.random(in: 0...UInt64.max), radix: 36) + ".tmp"
+    // The access rights are those of any new file: the umask applies, as it would not with mkstemp.
+    let temporary = Self.temporaryPath(beside: path)
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw FileError("write", path) }
     var isOpen = true
@@ -70,13 +68,7 @@ package struct AtomicFile: ~Copyable {
       unlink(temporary)
       throw error
     }
-    // The new name survives a power cut only once the folder is on the disk too. Some file systems cannot do this;
-    // the file is complete either way.
-    let folderDescriptor = open(folder, O_RDONLY | O_CLOEXEC)
-    if folderDescriptor >= 0 {
-      fsync(folderDescriptor)
-      close(folderDescriptor)
-    }
+    Self.syncFolder(Self.folder(of: path))
   }
 
   /// Appends `bytes`.
@@ -92,7 +84,33 @@ package struct AtomicFile: ~Copyable {
     }
   }
 
-  private static func folder(of path: String) -> String {
+  /// A path in the same folder that nothing has yet: short and without the final name, which may itself be as long as
+  /// the file system allows.
+  static func temporaryPath(beside path: String) -> String {
+    folder(of: path) + "/" + temporaryPrefix + String(UInt64.random(in: 0...UInt64.max), radix: 36) + temporarySuffix
+  }
+
+  /// Removes what writing to files of `folder` left behind when it was killed. Nothing may be writing there.
+  package static func removeTemporaries(in folder: String) {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    where name.hasPrefix(temporaryPrefix) && name.hasSuffix(temporarySuffix) {
+      try? FileManager.default.removeItem(atPath: folder + "/" + name)
+    }
+  }
+
+  private static let temporaryPrefix = ".fovea-"
+  private static let temporarySuffix = ".tmp"
+
+  /// New names in a folder survive a power cut only once the folder is on the disk too. Some file systems cannot do
+  /// this; the files are complete either way.
+  static func syncFolder(_ folder: String) {
+    let descriptor = open(folder, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+  }
+
+  static func folder(of path: String) -> String {
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }

@@ -18,6 +18,8 @@ public struct SafetensorsError: Error, Sendable, Equatable, CustomStringConverti
     case layout(String)
     /// There is no tensor of this name.
     case missingTensor(String)
+    /// There is no such key, or no such value under it, in the metadata.
+    case missingMetadata(String)
     /// A tensor has another shape than the one asked for.
     case shapeMismatch(tensor: String, found: [Int], expected: [Int])
     /// A tensor holds no floating-point numbers.
@@ -53,6 +55,8 @@ public struct SafetensorsError: Error, Sendable, Equatable, CustomStringConverti
       return "\(path) is not a valid safetensors file: \(problem)"
     case .missingTensor(let tensor):
       return "\(path) holds no tensor \(quoted(tensor))"
+    case .missingMetadata(let key):
+      return "\(path) says nothing of \(quoted(key)) in its metadata"
     case .shapeMismatch(let tensor, let found, let expected):
       return "\(path): tensor \(quoted(tensor)) has shape \(found), not \(expected)"
     case .notFloatingPoint(let tensor, let dtype):

@@ -21,6 +21,8 @@ public final class Optimizer: @unchecked Sendable {
   public let schedule: LearningRateSchedule
   /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
   public let clipNorm: Float?
+  /// What the schedule's rates are multiplied by, such as after a plateau.
+  public var rateFactor: Float = 1
   /// Steps done.
   public private(set) var step = 0
   /// Momentum, or Adam's two moments, laid out like the arena's weights.
@@ -35,23 +37,26 @@ public final class Optimizer: @unchecked Sendable {
     self.schedule = schedule
     self.clipNorm = clipNorm
     self.arena = arena
-    settings = Tensor.zeros([4], on: arena.device)
-    let slots =
-      switch rule {
-      case .sgd(let momentum, _, _): momentum == 0 ? 0 : 1
-      case .adam, .adamW: 2
-      }
-    state = (0..<slots).map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+    settings = Tensor.zeros([5], on: arena.device)
+    state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
   }
 
   /// The rate that the next update uses.
-  public var learningRate: Float { schedule.rate(step) }
+  public var learningRate: Float { schedule.rate(step) * rateFactor }
 
   /// Applies `gradients`, the result of a backward pass over the arena's model.
-  public func update(_ gradients: GradientStore) {
+  ///
+  /// - Parameter loss: the value that was differentiated. Once one is NaN or infinite, neither this update nor any later
+  ///   one changes the weights: they stay as they were when they gave that value.
+  public func update(_ gradients: GradientStore, loss: Tensor? = nil) {
     arena.completeGradients(gradients)
+    updateFromArena(loss: loss)
+  }
+
+  /// Applies the arena's gradients as they are, such as a sum over several backward passes; see ``GradientAccumulator``.
+  public func updateFromArena(loss: Tensor? = nil) {
     let device = arena.device
-    setFactors()
+    setFactors(loss)
     let vectors = arena.weights.shape.count / 16
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
@@ -81,7 +86,7 @@ public final class Optimizer: @unchecked Sendable {
   }
 
   /// Writes learning rate, gradient factor and Adam's bias corrections where the update kernels read them.
-  private func setFactors() {
+  private func setFactors(_ loss: Tensor?) {
     var corrections: (Double, Double) = (1, 1)
     switch rule {
     case .sgd: break
@@ -93,7 +98,8 @@ public final class Optimizer: @unchecked Sendable {
       .optimizer, "set_factors", global: [1], local: [1],
       [
         .buffer(settings.storage.buffer), .float(learningRate), .float(1), .float(Float(corrections.0)),
-        .float(Float(corrections.1)),
+        .float(Float(corrections.1)), .buffer((loss ?? settings).storage.buffer), .int(loss?.elementOffset ?? 0),
+        .int(loss == nil ? 0 : 1),
       ], cost: LaunchCost("set factors"))
     guard let clipNorm else { return }
     let squares = Tensor(uninitialized: [], on: device)

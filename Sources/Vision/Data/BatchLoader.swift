@@ -28,6 +28,7 @@ public final class BatchLoader: Sendable {
 
   private let seed: UInt64
   private let shuffle: Bool
+  private let augmentation: Augmentation
   private let prefetch: Int
   private let onBadImage: BadImagePolicy
   private let skips: Mutex<[SkippedFile]>
@@ -35,13 +36,15 @@ public final class BatchLoader: Sendable {
 
   /// - Parameters:
   ///   - seed: of the order; a `shuffle` of false keeps the data set's own order.
+  ///   - augmentation: random changes to the pictures, drawn from the seed too.
   ///   - workers: threads, by default one for each core.
   ///   - prefetch: batches kept ready ahead of the consumer; besides these about one batch is in the making.
   ///   - skipped: bad pictures of an earlier run, which are not tried again. Resuming in the middle of an epoch takes
   ///     them to find the same pictures; every other one of the steps already done is taken to be good.
   public init(
     _ dataset: any ImageDataset, batchSize: Int, height: Int, width: Int, seed: UInt64 = 0, shuffle: Bool = true,
-    workers: Int = ProcessInfo.processInfo.activeProcessorCount, prefetch: Int = 3, onBadImage: BadImagePolicy = .skip,
+    augmentation: Augmentation = Augmentation(), workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+    prefetch: Int = 3, onBadImage: BadImagePolicy = .skip,
     skipped: [SkippedFile] = []
   ) {
     precondition(batchSize > 0 && height > 0 && width > 0, "BatchLoader: batches of \(batchSize)×\(height)×\(width)")
@@ -52,6 +55,7 @@ public final class BatchLoader: Sendable {
     self.width = width
     self.seed = seed
     self.shuffle = shuffle
+    self.augmentation = augmentation
     self.workers = workers
     self.prefetch = prefetch
     self.onBadImage = onBadImage
@@ -83,7 +87,8 @@ public final class BatchLoader: Sendable {
       loader: self,
       BatchPipeline(
         dataset, Array(order.dropFirst(step * batchSize)), batchSize: batchSize, height: height, width: width,
-        workers: workers, prefetch: prefetch, onBadImage: onBadImage))
+        augmentation: EpochAugmentation(augmentation, seed: seed, epoch: epoch, firstBatch: step), workers: workers,
+        prefetch: prefetch, onBadImage: onBadImage))
   }
 
   fileprivate func record(_ files: [SkippedFile], waited time: Duration) {

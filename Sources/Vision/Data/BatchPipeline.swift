@@ -20,7 +20,7 @@ final class BatchPipeline: @unchecked Sendable {
 
   private enum Work {
     case decode(position: Int)
-    case assemble([Sample])
+    case assemble([Sample], batch: Int)
   }
 
   private let dataset: any ImageDataset
@@ -28,6 +28,7 @@ final class BatchPipeline: @unchecked Sendable {
   private let batchSize: Int
   private let height: Int
   private let width: Int
+  private let augmentation: EpochAugmentation
   private let workers: Int
   private let prefetch: Int
   private let onBadImage: BadImagePolicy
@@ -40,6 +41,7 @@ final class BatchPipeline: @unchecked Sendable {
   private var gathered: [Sample] = []
   private var skipped: [SkippedFile] = []  // since the last gathered sample
   private var assembling = false
+  private var assembled = 0  // batches, the one in the making included
   private var ready: [Delivery] = []
   private var delivered = 0
   private var failure: DatasetError?
@@ -47,14 +49,15 @@ final class BatchPipeline: @unchecked Sendable {
   private var running = 0
 
   init(
-    _ dataset: any ImageDataset, _ order: [Int], batchSize: Int, height: Int, width: Int, workers: Int, prefetch: Int,
-    onBadImage: BadImagePolicy
+    _ dataset: any ImageDataset, _ order: [Int], batchSize: Int, height: Int, width: Int,
+    augmentation: EpochAugmentation, workers: Int, prefetch: Int, onBadImage: BadImagePolicy
   ) {
     self.dataset = dataset
     self.order = order
     self.batchSize = batchSize
     self.height = height
     self.width = width
+    self.augmentation = augmentation
     self.workers = workers
     self.prefetch = prefetch
     self.onBadImage = onBadImage
@@ -115,8 +118,8 @@ final class BatchPipeline: @unchecked Sendable {
         condition.lock()
         done[position] = result
         advanceFrontier()
-      case .assemble(let samples):
-        let delivery = assemble(samples)
+      case .assemble(let samples, let batch):
+        let delivery = assemble(samples, batch: batch)
         condition.lock()
         assembling = false
         ready.append(delivery)
@@ -139,7 +142,8 @@ final class BatchPipeline: @unchecked Sendable {
       assembling = true
       let samples = Array(gathered.prefix(batchSize))
       gathered.removeFirst(samples.count)
-      return .assemble(samples)
+      assembled += 1
+      return .assemble(samples, batch: assembled - 1)
     }
     // Bounds what is held: a batch's worth of pictures, and one for each worker to be busy with.
     let held = started - frontier + gathered.count
@@ -150,7 +154,7 @@ final class BatchPipeline: @unchecked Sendable {
 
   private func decode(_ index: Int) -> Result<[UInt8], SkippedFile> {
     do {
-      let pixels = try dataset.pixels(at: index, height: height, width: width)
+      let pixels = try augmentation.pixels(of: index, in: dataset, height: height, width: width)
       precondition(pixels.count == height * width * 3, "\(dataset.name(at: index)): \(pixels.count) bytes")
       return .success(pixels)
     } catch {
@@ -173,9 +177,9 @@ final class BatchPipeline: @unchecked Sendable {
     }
   }
 
-  private func assemble(_ samples: [Sample]) -> Delivery {
+  private func assemble(_ samples: [Sample], batch number: Int) -> Delivery {
     let size = height * width * 3
-    let pixels = [UInt8](unsafeUninitializedCapacity: samples.count * size) { target, count in
+    var pixels = [UInt8](unsafeUninitializedCapacity: samples.count * size) { target, count in
       for (slot, sample) in samples.enumerated() {
         sample.pixels.withUnsafeBufferPointer {
           (target.baseAddress! + slot * size).initialize(from: $0.baseAddress!, count: size)
@@ -184,7 +188,12 @@ final class BatchPipeline: @unchecked Sendable {
       count = samples.count * size
     }
     let indices = samples.map(\.index)
-    let batch = ImageBatch(pixels: pixels, labels: indices.map { Int32(dataset.label(at: $0)) }, indices: indices)
+    let labels = indices.map { Int32(dataset.label(at: $0)) }
+    let mixing = augmentation.mixing(batch: number, count: samples.count)
+    if let mixing { pixels = mixing.mixed(pixels, size: size) }
+    let batch = ImageBatch(
+      pixels: pixels, labels: labels, indices: indices, partners: mixing?.partners.map { labels[$0] },
+      share: mixing?.share ?? 1)
     return Delivery(batch: .success(batch), skipped: samples.flatMap(\.skippedBefore))
   }
 }

@@ -34,11 +34,11 @@ public struct FolderDataset: ImageDataset {
   /// The file's path below `directory`.
   public func name(at index: Int) -> String { files[index].path }
 
-  /// The file's picture, decoded and squashed.
+  /// The file's picture, decoded.
   ///
   /// - Throws: `ImageError`.
-  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
-    squash(try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)"), height: height, width: width)
+  public func image(at index: Int) throws -> RGBImage {
+    try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)")
   }
 
   static func isFolder(_ path: String) -> Bool { FileKind(of: path) == .folder }

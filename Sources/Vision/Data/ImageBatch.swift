@@ -6,6 +6,10 @@ public struct ImageBatch: Sendable {
   public let labels: [Int32]
   /// `count` positions in the data set.
   public let indices: [Int]
+  /// With mixup, the classes of the pictures that were mixed in; nil without.
+  public let partners: [Int32]?
+  /// With mixup, the share of the pictures of `labels`; those of `partners` have the rest.
+  public let share: Float
 
   /// Pictures.
   public var count: Int { indices.count }

@@ -2,7 +2,7 @@ import NeuralNetwork
 
 /// Pictures with a class each, read one at a time and in any order.
 ///
-/// `pixels(at:height:width:)` is called from several threads at once.
+/// `image(at:)` is called from several threads at once.
 public protocol ImageDataset: Sendable {
   /// In the order of the labels.
   var classNames: [String] { get }
@@ -12,13 +12,29 @@ public protocol ImageDataset: Sendable {
   func label(at index: Int) -> Int
   /// Unique within the data set; a file's path below the data set's folder.
   func name(at index: Int) -> String
-  /// The picture squashed to `height` × `width` × 3 bytes, rows from the top, R G B.
+  /// The picture in its own size.
   ///
   /// - Throws: `ImageError`; the loader counts any error as a bad picture.
-  func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8]
+  func image(at index: Int) throws -> RGBImage
 }
 
 extension ImageDataset {
+  /// The picture squashed to `height` × `width` × 3 bytes, rows from the top, R G B.
+  ///
+  /// - Throws: what `image(at:)` throws.
+  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
+    squash(try image(at: index), height: height, width: width)
+  }
+
+  /// A number that changes when pictures are added, removed, renamed or moved to another class: the order in which they
+  /// are drawn then changes too.
+  public var fingerprint: UInt64 {
+    (0..<count).reduce(0) { state, index in
+      var random = RandomNumbers(seed: state, name: "\(label(at: index))/\(name(at: index))")
+      return random.next()
+    }
+  }
+
   /// At most `limit` pictures, drawn at random from `seed` so that classes stay mixed; the whole set when it is no
   /// larger.
   public func limited(to limit: Int, seed: UInt64) -> any ImageDataset {
@@ -49,10 +65,11 @@ public struct SubsetDataset: ImageDataset {
   /// The name in the whole set.
   public func name(at index: Int) -> String { base.name(at: indices[index]) }
   /// As the whole set gives them.
-  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
-    try base.pixels(at: indices[index], height: height, width: width)
-  }
+  public func image(at index: Int) throws -> RGBImage { try base.image(at: indices[index]) }
 }
 
 /// One seed serves several draws; each has a stream of its own, so that none repeats another's numbers.
-let streams = (order: 1 as UInt64, split: 2 as UInt64, limit: 3 as UInt64, synthetic: 4 as UInt64)
+let streams = (
+  order: 1 as UInt64, split: 2 as UInt64, limit: 3 as UInt64, synthetic: 4 as UInt64, augmentation: 5 as UInt64,
+  mixup: 6 as UInt64
+)

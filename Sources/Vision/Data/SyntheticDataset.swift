@@ -42,10 +42,8 @@ public struct SyntheticDataset: ImageDataset {
   /// From the seed and the place in its sequence.
   public func name(at index: Int) -> String { "synthetic/\(seed)/\(firstIndex + index)" }
 
-  /// The picture, squashed when another size than its own is asked for.
-  public func pixels(at index: Int, height: Int, width: Int) -> [UInt8] {
-    squash(image(at: index, label: label(at: index)), height: height, width: width)
-  }
+  /// The picture.
+  public func image(at index: Int) -> RGBImage { image(at: index, label: label(at: index)) }
 
   /// The picture at `index` as it would be in class `label`: everything but the stripes' direction depends on `index`
   /// only.

@@ -41,6 +41,21 @@ public struct RGBImage: Sendable, Equatable {
     self.init(width: width, height: height, pixels: pixels)
   }
 
+  /// The part of the picture whose top-left corner is (`x`, `y`). Traps when it reaches beyond the picture.
+  func cropped(to part: (x: Int, y: Int, width: Int, height: Int)) -> RGBImage {
+    precondition(part.x >= 0 && part.y >= 0 && part.x + part.width <= width && part.y + part.height <= height)
+    if part.width == width, part.height == height { return self }
+    let row = part.width * 3
+    return RGBImage(width: part.width, height: part.height) { target in
+      pixels.withUnsafeBufferPointer { source in
+        for line in 0..<part.height {
+          (target.baseAddress! + line * row)
+            .initialize(from: source.baseAddress! + ((part.y + line) * width + part.x) * 3, count: row)
+        }
+      }
+    }
+  }
+
   /// Copies `other` into this picture, its top-left corner at (`x`, `y`). Traps when it does not fit.
   mutating func paste(_ other: RGBImage, x: Int, y: Int) {
     precondition(x >= 0 && y >= 0 && x + other.width <= width && y + other.height <= height)

@@ -1,0 +1,50 @@
+import OpenCLRuntime
+import TensorCore
+
+/// Photos with their classes, on the host.
+public struct TrainingBatch: Sendable {
+  /// Bytes of [count, height, width, channels].
+  public let pixels: [UInt8]
+  /// [count, height, width, channels].
+  public let shape: Shape
+  /// The class of each photo, from 0.
+  public let labels: [Int32]
+  /// Where photos are mixtures of two (mixup), the class of the second; nil where they are not.
+  public let partners: [Int32]?
+  /// Where photos are mixtures, the share of the one of class `labels`.
+  public let share: Float
+
+  /// A batch; traps when the counts do not fit together.
+  public init(pixels: [UInt8], shape: Shape, labels: [Int32], partners: [Int32]? = nil, share: Float = 1) {
+    precondition(
+      pixels.count == shape.count && labels.count == shape[0] && partners?.count ?? labels.count == labels.count,
+      "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
+    self.pixels = pixels
+    self.shape = shape
+    self.labels = labels
+    self.partners = partners
+    self.share = share
+  }
+
+  /// Number of photos.
+  public var count: Int { labels.count }
+}
+
+/// Where a run's batches come from.
+public protocol BatchSource {
+  /// Batches in an epoch, as far as is known.
+  var batchesPerEpoch: Int { get }
+
+  /// The batches of an epoch (counted from 0), from the one at `start` on. The same numbers give the same batches: runs
+  /// are resumed in the middle of an epoch.
+  func epoch(_ epoch: Int, startingAt start: Int) -> any BatchIterator
+}
+
+/// The batches of one epoch, one after another.
+public protocol BatchIterator: AnyObject {
+  /// The next batch, nil after the last.
+  func next() throws -> TrainingBatch?
+
+  /// Seconds that `next()` has spent waiting.
+  var waitSeconds: Double { get }
+}
