@@ -33,9 +33,10 @@ struct Inspect: ParsableCommand {
   }
 
   func run() throws {
-    let classifier = try model.description(classes: classes, batchNormMomentum: 0.99).build()
+    let description = model.description(classes: classes, batchNormMomentum: 0.99)
+    let classifier = try description.build()
     let summary = Summary(
-      model: model.model, parameters: classifier.parameterCount,
+      model: description.model, parameters: classifier.parameterCount,
       trainableParameters: classifier.trainableParameterCount,
       weights: classifier.namedParameters().map { name, parameter in
         .init(
@@ -50,11 +51,5 @@ struct Inspect: ParsableCommand {
           + (weight.trainable ? "" : "  (not trained)"))
     }
     print("\(summary.model): \(summary.parameters) parameters, \(summary.trainableParameters) trainable")
-  }
-}
-
-extension String {
-  fileprivate func padded(to width: Int) -> String {
-    self + String(repeating: " ", count: max(width - count, 1))
   }
 }
