@@ -105,7 +105,7 @@ public struct Evaluation: Encodable {
         + (skipped.isEmpty ? "" : "; \(skipped.count) could not be decoded"),
       String(format: "accuracy  %.4f ± %.4f (standard error)", accuracy, accuracyStandardError),
       String(format: "loss      %.4f", loss)
-        + (labelSmoothing > 0 ? " with label smoothing \(labelSmoothing)" : ""),
+        + (labelSmoothing > 0 ? " with label smoothing \(Float(labelSmoothing))" : ""),
     ]
     if let top5Accuracy { lines.append(String(format: "top 5     %.4f", top5Accuracy)) }
     let width = max(classNames.map(\.count).max() ?? 0, 5)

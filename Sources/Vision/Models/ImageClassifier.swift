@@ -41,12 +41,23 @@ public enum ImageResizer: Module {
     }
   }
 
-  /// [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
-  public func callAsFunction(_ images: Tensor) -> Tensor {
+  /// How the plain resize, or the one inside, interpolates.
+  public var interpolation: Interpolation {
     switch self {
-    case .learnable(let resizer): resizer(images)
-    case .plain(let height, let width, let interpolation):
-      images.resized(height: height, width: width, interpolation: interpolation)
+    case .learnable(let resizer): resizer.options.interpolation
+    case .plain(_, _, let interpolation): interpolation
+    }
+  }
+
+  /// [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
+  public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: targetSize) }
+
+  /// [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3].
+  public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
+    switch self {
+    case .learnable(let resizer): resizer(images, targetSize: targetSize)
+    case .plain(_, _, let interpolation):
+      images.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
     }
   }
 }

@@ -78,7 +78,15 @@ public struct LearnableResizer: Module {
   }
 
   /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
-  public func callAsFunction(_ images: Tensor) -> Tensor {
+  public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: options.targetSize) }
+
+  /// Images [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3]: the weights fit any size.
+  public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
+    func resized(_ x: some TensorOperand) -> Tensor {
+      x.resized(
+        height: targetSize.height, width: targetSize.width, interpolation: options.interpolation,
+        antialias: options.antialias)
+    }
     let naive = resized(images)
     var x = pointwise(wide(images).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)
     x = norm(x)
@@ -87,12 +95,6 @@ public struct LearnableResizer: Module {
     for block in blocks { features = block(features) }
     features = bottleneck.adding(lastNorm(last(features)))
     return naive.adding(output(features))
-  }
-
-  private func resized(_ x: some TensorOperand) -> Tensor {
-    x.resized(
-      height: options.targetSize.height, width: options.targetSize.width, interpolation: options.interpolation,
-      antialias: options.antialias)
   }
 }
 
