@@ -6,6 +6,7 @@ struct FoveaTool: ParsableCommand {
     commandName: "fovea",
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
     subcommands: [
-      Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Verify.self, Bench.self,
+      Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,
+      Verify.self, Bench.self,
     ])
 }

@@ -83,6 +83,26 @@ public struct DenseNet: Module {
     return predictions(norm(x).relu().globalAveragePool())
   }
 
+  /// Writes the same down: images to logits.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    graph.within(name) { graph in
+      var x = graph.batchNorm(stemNorm, graph.convolution(stem, images))
+      x = graph.leakyReLU(x, slope: 0, name: "conv1_relu")
+      x = graph.add(
+        .maxPool(window: (3, 3), strides: (2, 2), pads: (1, 1, 1, 1)), [x],
+        shape: [x.shape[0], (x.shape[1] - 1) / 2 + 1, (x.shape[2] - 1) / 2 + 1, x.shape[3]], name: "pool1")
+      for (index, block) in blocks.enumerated() {
+        x = block.describe(in: &graph, x, name: "conv\(index + 2)")
+        if index < transitions.count { x = transitions[index].describe(in: &graph, x, name: "pool\(index + 2)") }
+      }
+      x = graph.leakyReLU(graph.batchNorm(norm, x), slope: 0, name: "relu")
+      x = graph.add(.globalAveragePool, [x], shape: [x.shape[0], x.shape[3]], name: "avg_pool")
+      return graph.add(
+        .dense(kernel: predictions.kernel, bias: predictions.bias), [x], shape: [x.shape[0], classes],
+        name: "predictions")
+    }
+  }
+
   static func batchNorm(_ channels: Int, _ momentum: Float, _ name: String) -> BatchNorm {
     BatchNorm(channels: channels, momentum: momentum, epsilon: epsilon, name: name)
   }
@@ -112,6 +132,18 @@ private struct DenseBlock: Module {
       _ = layer(input, into: stack.appendSlab(channels: growth))
     }
     return stack.prefix
+  }
+
+  func describe(in graph: inout ModelGraph, _ x: ModelGraph.Value, name: String) -> ModelGraph.Value {
+    var x = x
+    for (index, layer) in layers.enumerated() {
+      let prefix = "\(name)_block\(index + 1)"
+      var y = graph.leakyReLU(graph.batchNorm(layer.norm1, x), slope: 0, name: "\(prefix)_0_relu")
+      y = graph.batchNorm(layer.norm2, graph.convolution(layer.conv1, y))
+      y = graph.convolution(layer.conv2, graph.leakyReLU(y, slope: 0, name: "\(prefix)_1_relu"))
+      x = graph.concatenate([x, y], name: "\(prefix)_concat")
+    }
+    return x
   }
 
   /// The same by copying, with BatchNorm and ReLU computed into memory of their own.
@@ -159,5 +191,12 @@ private struct Transition: Module {
 
   func callAsFunction(_ x: Tensor) -> Tensor {
     conv(norm(x).relu()).averagePool(window: (2, 2), strides: (2, 2))
+  }
+
+  func describe(in graph: inout ModelGraph, _ x: ModelGraph.Value, name: String) -> ModelGraph.Value {
+    let y = graph.convolution(conv, graph.leakyReLU(graph.batchNorm(norm, x), slope: 0, name: "\(name)_relu"))
+    return graph.add(
+      .averagePool(window: (2, 2), strides: (2, 2)), [y],
+      shape: [y.shape[0], y.shape[1] / 2, y.shape[2] / 2, y.shape[3]], name: "\(name)_pool")
   }
 }

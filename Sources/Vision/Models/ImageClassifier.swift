@@ -22,6 +22,33 @@ public struct ImageClassifier: Module {
     let resized = resizer(photos.scaled(by: 1 / 255))
     return (resized, backbone(resized))
   }
+
+  /// The operations that photos of 0…255 and this size go through, up to the probabilities.
+  public func graph(height: Int, width: Int) -> ModelGraph {
+    var graph = ModelGraph()
+    let photos = graph.input(height: height, width: width, name: "photos")
+    let resized = resizer.describe(in: &graph, graph.scale(photos, by: 1 / 255, name: "rescaling"))
+    let logits = backbone.describe(in: &graph, resized)
+    _ = graph.add(.softmax, [logits], shape: logits.shape, name: "softmax")
+    return graph
+  }
+
+  /// The resizer alone: photos of 0…255 and this size to images of 0…1.
+  public func resizerGraph(height: Int, width: Int) -> ModelGraph {
+    var graph = ModelGraph()
+    let photos = graph.input(height: height, width: width, name: "photos")
+    _ = resizer.describe(in: &graph, graph.scale(photos, by: 1 / 255, name: "rescaling"))
+    return graph
+  }
+
+  /// The backbone alone: images of 0…1 and the target size to probabilities.
+  public func backboneGraph() -> ModelGraph {
+    var graph = ModelGraph()
+    let images = graph.input(height: resizer.targetSize.height, width: resizer.targetSize.width, name: "resized")
+    let logits = backbone.describe(in: &graph, images)
+    _ = graph.add(.softmax, [logits], shape: logits.shape, name: "softmax")
+    return graph
+  }
 }
 
 /// What brings photos to the size that the backbone sees.
@@ -58,6 +85,14 @@ public enum ImageResizer: Module {
     case .learnable(let resizer): resizer(images, targetSize: targetSize)
     case .plain(_, _, let interpolation):
       images.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
+    }
+  }
+  /// Writes the same down.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    switch self {
+    case .learnable(let resizer): resizer.describe(in: &graph, images)
+    case .plain(let height, let width, let interpolation):
+      graph.resize(images, to: (height, width), interpolation, antialias: false, name: "resize")
     }
   }
 }

@@ -96,6 +96,34 @@ public struct LearnableResizer: Module {
     features = bottleneck.adding(lastNorm(last(features)))
     return naive.adding(output(features))
   }
+
+  /// Writes the same down: images of 0…1 to images.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    graph.within(name) { graph in
+      var numbers = LayerNumbers()
+      func resized(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {
+        graph.resize(
+          x, to: options.targetSize, options.interpolation, antialias: options.antialias, name: numbers.next("resize"))
+      }
+      func leaky(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {
+        graph.leakyReLU(x, slope: options.slope, name: numbers.next("leaky_re_lu"))
+      }
+      let naive = resized(images, &graph)
+      var x = leaky(graph.convolution(wide, images), &graph)
+      x = leaky(graph.convolution(pointwise, x), &graph)
+      x = graph.batchNorm(norm, x)
+      let bottleneck = resized(x, &graph)
+      var features = bottleneck
+      for block in blocks {
+        let inner = leaky(graph.batchNorm(block.norm1, graph.convolution(block.conv1, features)), &graph)
+        let residual = graph.batchNorm(block.norm2, graph.convolution(block.conv2, inner))
+        features = graph.sum(features, residual, name: numbers.next("add"))
+      }
+      let residual = graph.batchNorm(lastNorm, graph.convolution(last, features))
+      features = graph.sum(bottleneck, residual, name: numbers.next("add"))
+      return graph.sum(naive, graph.convolution(output, features), name: numbers.next("add"))
+    }
+  }
 }
 
 /// x + BN(conv(LeakyReLU(BN(conv(x))))).
