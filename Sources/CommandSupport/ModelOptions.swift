@@ -7,10 +7,14 @@ public struct ModelOptions: ParsableArguments {
   /// The model by name.
   @Option(
     help: """
-      resizer+densenet121, or densenet121 for the baseline: a plain resize in front; likewise 169 and 201. Default: \
-      resizer+densenet121.
+      resizer+densenet121, muller+densenet121, or densenet121 for the baseline: a plain resize in front; likewise 169 \
+      and 201. Default: resizer+densenet121.
       """)
   public var model: String?
+
+  /// The resizer in front of the backbone.
+  @Option(help: "The resizer in front of the backbone, in short for --model: resizer, muller or none.")
+  public var resizer: ResizerName?
 
   /// Size that photos are squashed to.
   @Option(help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH. Default: 300.", valueName: "size"))
@@ -60,6 +64,10 @@ public struct ModelOptions: ParsableArguments {
   public func applied(to base: ModelDescription) -> ModelDescription {
     var description = base
     if let model { description.model = model }
+    if let resizer: ResizerName {
+      let backbone = description.backboneName
+      description.model = resizer == ResizerName.none ? backbone : "\(resizer.rawValue)+\(backbone)"
+    }
     if let inputSize { (description.inputHeight, description.inputWidth) = (inputSize.height, inputSize.width) }
     if let targetSize { (description.targetHeight, description.targetWidth) = (targetSize.height, targetSize.width) }
     if let filters { description.filters = filters }
@@ -67,6 +75,16 @@ public struct ModelOptions: ParsableArguments {
     if let interpolation { description.interpolation = interpolation }
     return description
   }
+}
+
+/// The resizers by name.
+public enum ResizerName: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// Talebi & Milanfar's; see `LearnableResizer`.
+  case resizer
+  /// See `MullerResizer`.
+  case muller
+  /// A plain resize.
+  case none
 }
 
 /// Height and width from a text such as `300` or `300x200`.

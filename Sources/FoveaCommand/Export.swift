@@ -48,7 +48,7 @@ struct Export: ParsableCommand {
       throw ValidationError("\(model.description.model) has no learned resizer to export")
     }
     let metadata = [
-      "model": model.description.model, "part": part.rawValue, "classes": model.classNames.joined(separator: "\n"),
+      "model": part == .backbone ? model.description.backboneName : model.description.model, "part": part.rawValue, "classes": model.classNames.joined(separator: "\n"),
     ]
     switch format ?? Format(rawValue: (output as NSString).pathExtension) ?? .onnx {
     case .onnx:

@@ -122,7 +122,8 @@ struct Inspect: ParsableCommand {
   }
 
   private static func flops(_ value: Double) -> String {
-    value >= 1e9
+    if value == 0 { return "" }
+    return value >= 1e9
       ? String(format: "%.3f GFLOP", value * 1e-9)
       : value >= 1e6 ? String(format: "%.2f MFLOP", value * 1e-6) : String(format: "%.1f kFLOP", value * 1e-3)
   }

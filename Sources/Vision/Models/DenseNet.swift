@@ -42,7 +42,8 @@ public struct DenseNet: Module {
 
   /// A network without memory yet; see `ParameterArena`.
   public init(
-    _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true
+    _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true,
+    isTrainable: Bool = true
   ) {
     precondition(classes > 0, "DenseNet: at least one class")
     self.variant = variant
@@ -52,23 +53,25 @@ public struct DenseNet: Module {
     var channels = 64
     stem = Conv2D(
       inputs: 3, filters: channels, kernelSize: 7, stride: 2,
-      padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), useBias: false, name: "conv1_conv")
-    stemNorm = Self.batchNorm(channels, batchNormMomentum, "conv1_bn")
+      padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), useBias: false, isTrainable: isTrainable,
+      name: "conv1_conv")
+    let norms = NormOptions(momentum: batchNormMomentum, isTrainable: isTrainable)
+    stemNorm = norms.layer(channels, "conv1_bn")
     var blocks: [DenseBlock] = []
     var transitions: [Transition] = []
     for (index, layers) in variant.blocks.enumerated() {
       let block = DenseBlock(
-        inputs: channels, layers: layers, growth: growth, momentum: batchNormMomentum, name: "conv\(index + 2)")
+        inputs: channels, layers: layers, growth: growth, norms: norms, name: "conv\(index + 2)")
       channels += layers * growth
       blocks.append(block)
       guard index < variant.blocks.count - 1 else { continue }
-      transitions.append(Transition(inputs: channels, momentum: batchNormMomentum, name: "pool\(index + 2)"))
+      transitions.append(Transition(inputs: channels, norms: norms, name: "pool\(index + 2)"))
       channels /= 2
     }
     self.blocks = blocks
     self.transitions = transitions
-    norm = Self.batchNorm(channels, batchNormMomentum, "bn")
-    predictions = Dense(inputs: channels, units: classes, name: "predictions")
+    norm = norms.layer(channels, "bn")
+    predictions = Dense(inputs: channels, units: classes, isTrainable: isTrainable, name: "predictions")
   }
 
   /// Images [batch, height, width, 3] to logits [batch, classes].
@@ -102,9 +105,16 @@ public struct DenseNet: Module {
         name: "predictions")
     }
   }
+}
 
-  static func batchNorm(_ channels: Int, _ momentum: Float, _ name: String) -> BatchNorm {
-    BatchNorm(channels: channels, momentum: momentum, epsilon: epsilon, name: name)
+/// What all BatchNorms of a net have in common, and whether the net is trained.
+private struct NormOptions {
+  let momentum: Float
+  let isTrainable: Bool
+
+  func layer(_ channels: Int, _ name: String) -> BatchNorm {
+    BatchNorm(
+      channels: channels, momentum: momentum, epsilon: DenseNet.epsilon, isTrainable: isTrainable, name: name)
   }
 }
 
@@ -115,12 +125,12 @@ private struct DenseBlock: Module {
   let inputs: Int
   let growth: Int
 
-  init(inputs: Int, layers: Int, growth: Int, momentum: Float, name: String) {
+  init(inputs: Int, layers: Int, growth: Int, norms: NormOptions, name: String) {
     self.inputs = inputs
     self.growth = growth
     self.layers = (0..<layers).map { index in
       DenseLayer(
-        inputs: inputs + index * growth, growth: growth, momentum: momentum, name: "\(name)_block\(index + 1)")
+        inputs: inputs + index * growth, growth: growth, norms: norms, name: "\(name)_block\(index + 1)")
     }
   }
 
@@ -160,11 +170,15 @@ private struct DenseLayer: Module {
   let norm2: BatchNorm
   let conv2: Conv2D
 
-  init(inputs: Int, growth: Int, momentum: Float, name: String) {
-    norm1 = DenseNet.batchNorm(inputs, momentum, "\(name)_0_bn")
-    conv1 = Conv2D(inputs: inputs, filters: 4 * growth, kernelSize: 1, useBias: false, name: "\(name)_1_conv")
-    norm2 = DenseNet.batchNorm(4 * growth, momentum, "\(name)_1_bn")
-    conv2 = Conv2D(inputs: 4 * growth, filters: growth, kernelSize: 3, useBias: false, name: "\(name)_2_conv")
+  init(inputs: Int, growth: Int, norms: NormOptions, name: String) {
+    norm1 = norms.layer(inputs, "\(name)_0_bn")
+    conv1 = Conv2D(
+      inputs: inputs, filters: 4 * growth, kernelSize: 1, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_1_conv")
+    norm2 = norms.layer(4 * growth, "\(name)_1_bn")
+    conv2 = Conv2D(
+      inputs: 4 * growth, filters: growth, kernelSize: 3, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_2_conv")
   }
 
   func callAsFunction(_ x: Tensor, into slab: Tensor? = nil) -> Tensor {
@@ -184,9 +198,11 @@ private struct Transition: Module {
   let norm: BatchNorm
   let conv: Conv2D
 
-  init(inputs: Int, momentum: Float, name: String) {
-    norm = DenseNet.batchNorm(inputs, momentum, "\(name)_bn")
-    conv = Conv2D(inputs: inputs, filters: inputs / 2, kernelSize: 1, useBias: false, name: "\(name)_conv")
+  init(inputs: Int, norms: NormOptions, name: String) {
+    norm = norms.layer(inputs, "\(name)_bn")
+    conv = Conv2D(
+      inputs: inputs, filters: inputs / 2, kernelSize: 1, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_conv")
   }
 
   func callAsFunction(_ x: Tensor) -> Tensor {

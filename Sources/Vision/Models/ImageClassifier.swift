@@ -54,6 +54,7 @@ public struct ImageClassifier: Module {
 /// What brings photos to the size that the backbone sees.
 public enum ImageResizer: Module {
   case learnable(LearnableResizer)
+  case muller(MullerResizer)
   /// A plain resize without weights: the baseline.
   case plain(height: Int, width: Int, Interpolation)
 
@@ -64,6 +65,7 @@ public enum ImageResizer: Module {
   public var targetSize: (height: Int, width: Int) {
     switch self {
     case .learnable(let resizer): resizer.options.targetSize
+    case .muller(let resizer): resizer.options.targetSize
     case .plain(let height, let width, _): (height, width)
     }
   }
@@ -72,6 +74,7 @@ public enum ImageResizer: Module {
   public var interpolation: Interpolation {
     switch self {
     case .learnable(let resizer): resizer.options.interpolation
+    case .muller(let resizer): resizer.options.interpolation
     case .plain(_, _, let interpolation): interpolation
     }
   }
@@ -83,6 +86,7 @@ public enum ImageResizer: Module {
   public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
     switch self {
     case .learnable(let resizer): resizer(images, targetSize: targetSize)
+    case .muller(let resizer): resizer(images, targetSize: targetSize)
     case .plain(_, _, let interpolation):
       images.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
     }
@@ -91,6 +95,7 @@ public enum ImageResizer: Module {
   func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
     switch self {
     case .learnable(let resizer): resizer.describe(in: &graph, images)
+    case .muller(let resizer): resizer.describe(in: &graph, images)
     case .plain(let height, let width, let interpolation):
       graph.resize(images, to: (height, width), interpolation, antialias: false, name: "resize")
     }

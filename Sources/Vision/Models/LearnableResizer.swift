@@ -28,6 +28,8 @@ public struct LearnableResizer: Module {
     public var batchNormMomentum: Float = 0.99
     /// Added to variances; see ``BatchNorm``.
     public var batchNormEpsilon: Float = 1e-3
+    /// Whether training changes the weights.
+    public var isTrainable = true
 
     /// The published choices.
     public init() {}
@@ -37,6 +39,7 @@ public struct LearnableResizer: Module {
       a.targetSize == b.targetSize && a.filters == b.filters && a.blocks == b.blocks
         && a.interpolation == b.interpolation && a.antialias == b.antialias && a.slope == b.slope
         && a.batchNormMomentum == b.batchNormMomentum && a.batchNormEpsilon == b.batchNormEpsilon
+        && a.isTrainable == b.isTrainable
     }
   }
 
@@ -60,21 +63,24 @@ public struct LearnableResizer: Module {
     func batchNorm() -> BatchNorm {
       BatchNorm(
         channels: n, momentum: options.batchNormMomentum, epsilon: options.batchNormEpsilon,
-        name: numbers.next("batch_normalization"))
+        isTrainable: options.isTrainable, name: numbers.next("batch_normalization"))
     }
-    wide = Conv2D(inputs: 3, filters: n, kernelSize: 7, name: numbers.next("conv2d"))
-    pointwise = Conv2D(inputs: n, filters: n, kernelSize: 1, name: numbers.next("conv2d"))
+    func conv(_ inputs: Int, _ filters: Int, _ size: Int, useBias: Bool = true) -> Conv2D {
+      Conv2D(
+        inputs: inputs, filters: filters, kernelSize: size, useBias: useBias, isTrainable: options.isTrainable,
+        name: numbers.next("conv2d"))
+    }
+    wide = conv(3, n, 7)
+    pointwise = conv(n, n, 1)
     norm = batchNorm()
     blocks = (0..<options.blocks).map { _ in
       ResidualBlock(
-        conv1: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
-        norm1: batchNorm(),
-        conv2: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
+        conv1: conv(n, n, 3, useBias: false), norm1: batchNorm(), conv2: conv(n, n, 3, useBias: false),
         norm2: batchNorm(), slope: options.slope)
     }
-    last = Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d"))
+    last = conv(n, n, 3, useBias: false)
     lastNorm = batchNorm()
-    output = Conv2D(inputs: n, filters: 3, kernelSize: 7, name: numbers.next("conv2d"))
+    output = conv(n, 3, 7)
   }
 
   /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
@@ -141,7 +147,7 @@ private struct ResidualBlock: Module {
 }
 
 /// Keras's automatic layer names: `conv2d`, `conv2d_1`, …
-private struct LayerNumbers {
+struct LayerNumbers {
   private var counts: [String: Int] = [:]
 
   mutating func next(_ kind: String) -> String {
