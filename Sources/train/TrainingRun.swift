@@ -19,10 +19,11 @@ struct TrainingRun {
     self.split = split
     let optimizer = options.optimizer ?? (synthetic ? .adam : .sgd)
     let adaptive = optimizer == .adam || optimizer == .adamw
-    configuration = RunConfiguration(
+    configuration = try RunConfiguration(
       data: options.data,
-      model: options.model.description(
-        classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99)),
+      model: options.warmStart.applied(
+        to: options.model.description(
+          classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99))),
       epochs: options.epochs ?? (synthetic ? 3 : 5), batchSize: options.batchSize ?? (synthetic ? 16 : 64),
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
       schedule: options.schedule.rawValue, warmup: options.warmup,
@@ -67,6 +68,7 @@ struct TrainingRun {
     ) { classifier($0).logits }
     try folder.write(jsonText(configuration), to: "config.json")
     describe(classifier, steps: training.stepsPerEpoch)
+    try options.warmStart.load(into: arena)
 
     var pictures =
       try model.hasResizer
