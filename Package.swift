@@ -72,6 +72,12 @@ let package = Package(
     .testTarget(
       name: "NeuralNetworkTests",
       dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
+    .testTarget(
+      name: "ONNXExportTests",
+      dependencies: [
+        "ONNXExport", "ONNXFormat", "Vision", "NeuralNetwork", "Operations", "OpenCLRuntime", "TensorCore", protobuf,
+      ]),
+    .testTarget(name: "CommandSupportTests", dependencies: ["CommandSupport", "Fovea", argumentParser]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),

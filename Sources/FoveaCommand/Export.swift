@@ -48,14 +48,16 @@ struct Export: ParsableCommand {
       throw ValidationError("\(model.description.model) has no learned resizer to export")
     }
     let metadata = [
-      "model": part == .backbone ? model.description.backboneName : model.description.model, "part": part.rawValue, "classes": model.classNames.joined(separator: "\n"),
+      "model": part == .backbone ? model.description.backboneName : model.description.model, "part": part.rawValue,
+      "classes": model.classNames.joined(separator: "\n"),
     ]
     switch format ?? Format(rawValue: (output as NSString).pathExtension) ?? .onnx {
     case .onnx:
       let bytes = try onnx(model, metadata).serialized()
       try AtomicFile.write(bytes, to: output)
-      say("Wrote \(output): \(part.rawValue) of \(model.description.model), ONNX opset \(ONNXModel.opset), "
-        + formatBytes(bytes.count))
+      say(
+        "Wrote \(output): \(part.rawValue) of \(model.description.model), ONNX opset \(ONNXModel.opset), "
+          + formatBytes(bytes.count))
     case .safetensors:
       let names = Set(partParameters(model).map(\.name))
       let parameters = model.arena.parameters.filter { names.contains($0.name) }

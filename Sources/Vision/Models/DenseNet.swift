@@ -41,9 +41,13 @@ public struct DenseNet: Module {
   static let epsilon: Float = 1.001e-5
 
   /// A network without memory yet; see `ParameterArena`.
+  ///
+  /// - Parameters:
+  ///   - isTrainable: whether training changes the layers up to the last.
+  ///   - isHeadTrainable: whether it changes the last.
   public init(
     _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true,
-    isTrainable: Bool = true
+    isTrainable: Bool = true, isHeadTrainable: Bool = true
   ) {
     precondition(classes > 0, "DenseNet: at least one class")
     self.variant = variant
@@ -71,7 +75,7 @@ public struct DenseNet: Module {
     self.blocks = blocks
     self.transitions = transitions
     norm = norms.layer(channels, "bn")
-    predictions = Dense(inputs: channels, units: classes, isTrainable: isTrainable, name: "predictions")
+    predictions = Dense(inputs: channels, units: classes, isTrainable: isHeadTrainable, name: "predictions")
   }
 
   /// Images [batch, height, width, 3] to logits [batch, classes].

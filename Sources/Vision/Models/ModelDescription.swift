@@ -27,9 +27,11 @@ public struct ModelDescription: Sendable, Equatable, Codable {
   /// The part that training leaves as it is; nil for none.
   public var frozen: Part?
 
-  /// The parts of a model.
+  /// The parts of a model that can be frozen.
   public enum Part: String, Sendable, Codable, CaseIterable {
     case resizer, backbone
+    /// The backbone without its last layer, the classes.
+    case features
   }
 
   /// The published model.
@@ -54,7 +56,8 @@ public struct ModelDescription: Sendable, Equatable, Codable {
     return ImageClassifier(
       resizer: front(interpolation),
       backbone: DenseNet(
-        backbone, classes: classes, batchNormMomentum: batchNormMomentum, isTrainable: frozen != .backbone))
+        backbone, classes: classes, batchNormMomentum: batchNormMomentum,
+        isTrainable: frozen != .backbone && frozen != .features, isHeadTrainable: frozen != .backbone))
   }
 
   private func front(_ interpolation: Interpolation) -> ImageResizer {
