@@ -127,3 +127,21 @@ import Testing
     #expect(run.classNames == ["a", "b", "c"] && run.data == nil && run.limit == nil && run.seed == .max)
   }
 }
+
+@Suite struct OpenCLInstallationTests {
+  @Test func driversAndCachesAreFound() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("fovea-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try FileManager.default.createDirectory(atPath: folder + "/cache/a", withIntermediateDirectories: true)
+    try Data("libone.so\n".utf8).write(to: URL(fileURLWithPath: folder + "/one.icd"))
+    try Data("other".utf8).write(to: URL(fileURLWithPath: folder + "/readme.txt"))
+    try Data(count: 1000).write(to: URL(fileURLWithPath: folder + "/cache/a/kernel"))
+    let installation = OpenCLInstallation(
+      environment: ["OCL_ICD_VENDORS": folder, "POCL_CACHE_DIR": folder + "/cache", "HOME": folder])
+    #expect(installation.drivers.map(\.library) == ["libone.so"])
+    #expect(installation.drivers.map(\.file) == [folder + "/one.icd"])
+    #expect(installation.caches.first { $0.driver == "POCL" }?.bytes == 1000)
+    #expect(installation.caches.first { $0.driver == "NVIDIA" }?.bytes == nil)
+    #expect(installation.advice(hasDevices: false, vendors: []).last?.contains("pocl-opencl-icd") ?? false)
+  }
+}
