@@ -10,7 +10,8 @@ struct Import: ParsableCommand {
       The file is safetensors with torchvision's and timm's names of a DenseNet, Keras's or our own; \
       Scripts/keras_weights.py makes one of a Keras file, and Python's safetensors.torch.save_file one of a PyTorch \
       state_dict. Written are the tensors that fit the model, for --weights of the other commands and of `train`, which \
-      reads such files directly as well.
+      reads such files directly as well. Photos enter our backbones as 0…1: for weights that were trained on normalised \
+      photos, as torchvision's and timm's were, give --normalization imagenet.
       """)
 
   @Argument(help: "The safetensors file.")
@@ -26,10 +27,17 @@ struct Import: ParsableCommand {
   @Option(help: "Classes that the model tells apart. Default: the file's, else 2.")
   var classes: Int?
 
+  @Option(help: "none or imagenet: take the weights' normalisation of photos into the first layer.")
+  var normalization = Normalization.none
+
   @OptionGroup(title: "Device") var device: DeviceOptions
 
   @Flag(help: "Print JSON.")
   var json = false
+
+  enum Normalization: String, ExpressibleByArgument, CaseIterable {
+    case none, imagenet
+  }
 
   func validate() throws {
     if let classes, !(1...100_000).contains(classes) {
@@ -46,8 +54,14 @@ struct Import: ParsableCommand {
     description.model = "densenet121"
     description.classes = classes ?? weights.classes ?? 2
     description = model.applied(to: description)
-    let arena = ParameterArena(try description.build(), on: try device.open())
+    let classifier = try description.build()
+    let arena = ParameterArena(classifier, on: try device.open())
     let match = try weights.load(into: arena, partially: true)
+    if normalization == .imagenet {
+      // Of ImageNet's photos as 0…1, the same in torchvision, timm and Keras.
+      try classifier.backbone.foldInputNormalization(
+        mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225], in: arena)
+    }
     if let output {
       let loaded = Set(match.loaded)
       try SafetensorsWriter.write(

@@ -90,6 +90,31 @@ public struct DenseNet: Module {
     return predictions(norm(x).relu().globalAveragePool())
   }
 
+  /// Changes weights that were trained on images (x − mean) / deviation so that they expect x: the first filters are
+  /// divided by the deviations, and what the means add to their results is added to the moving mean behind them.
+  ///
+  /// Within three pixels of the edge the results still differ a little: padding was the mean colour, and is black now.
+  ///
+  /// - Parameters:
+  ///   - mean: of each channel.
+  ///   - deviation: of each channel.
+  public func foldInputNormalization(mean: [Float], deviation: [Float], in arena: ParameterArena) throws {
+    let shape = stem.kernel.shape
+    precondition(
+      mean.count == shape[2] && deviation.count == shape[2] && deviation.allSatisfy { $0 > 0 },
+      "foldInputNormalization: mean \(mean), deviation \(deviation) for \(shape[2]) channels")
+    var kernel = try stem.kernel.tensor.floats()
+    var shifts = [Double](repeating: 0, count: shape[3])
+    for index in kernel.indices {
+      let (input, output) = (index / shape[3] % shape[2], index % shape[3])
+      kernel[index] /= deviation[input]
+      shifts[output] += Double(kernel[index]) * Double(mean[input])
+    }
+    let moving = try stemNorm.movingMean.tensor.floats()
+    arena.set(stem.kernel, to: kernel)
+    arena.set(stemNorm.movingMean, to: zip(moving, shifts).map { Float(Double($0) + $1) })
+  }
+
   /// Writes the same down: images to logits.
   func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
     graph.within(name) { graph in

@@ -86,6 +86,31 @@ extension DeviceModelTests {
     #expect(try gamma.tensor.floats() == Array(repeating: 3, count: 64))
   }
 
+  /// (conv(normalised photo) − moving mean) stays what it was, for the changed filters, mean and the photo as it is.
+  @Test func normalizationIsFoldedIntoTheFirstLayer() throws {
+    let device = try Self.device.get()
+    let backbone = DenseNet()
+    let arena = ParameterArena(backbone, on: device, seed: 9)
+    let kernel = try #require(arena.parameter(named: "densenet121/conv1_conv/kernel"))
+    let moving = try #require(arena.parameter(named: "densenet121/conv1_bn/moving_mean"))
+    arena.set(moving, to: (0..<64).map { Float($0) / 64 })
+    var random = RandomNumbers(seed: 6)
+    let photo = (0..<9 * 9 * 3).map { _ in random.uniform() }
+    let (mean, deviation) = ([0.5, 0.25, 0.75] as [Float], [0.25, 0.5, 0.2] as [Float])
+    let normalized = photo.enumerated().map { ($1 - mean[$0 % 3]) / deviation[$0 % 3] }
+    func centred(_ photo: [Float]) throws -> [Float] {
+      let y = Tensor(photo, shape: [1, 9, 9, 3], on: device)
+        .conv2d(filter: kernel.tensor, strides: (2, 2), padding: .valid)
+      let means = try moving.tensor.floats()
+      return try y.floats().enumerated().map { $1 - means[$0 % 64] }
+    }
+    let expected = try centred(normalized)
+    try backbone.foldInputNormalization(mean: mean, deviation: deviation, in: arena)
+    let largest = expected.map(abs).max() ?? 0
+    // 147 products each: √(147 / 2) + 4 roundings, and terms several times the result, for the means cancel.
+    for (a, b) in zip(try centred(photo), expected) { #expect(abs(a - b) <= 8 * 13 * 0x1p-24 * largest) }
+  }
+
   /// A file that has nothing in common with the model is a mistake even where parts may be left over.
   @Test func strangersWeights() throws {
     let folder = try TemporaryFolder()
