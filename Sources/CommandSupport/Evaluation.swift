@@ -62,19 +62,20 @@ public struct Evaluation: Encodable {
     /// Photos of the class.
     public let images: Int
     /// Share of the class's photos that were taken for it.
-    public let recall: Double
+    public let recall: Double?
     /// Share of the photos taken for the class that are of it.
-    public let precision: Double
+    public let precision: Double?
   }
 
-  /// Each class's scores; NaN where there is no photo to divide by.
+  /// Each class's scores; nil where there is no photo to divide by.
   public var classes: [ClassScores] {
-    classNames.indices.map { index in
-      let hits = Double(confusion[index][index])
+    func share(_ count: Int, of total: Int) -> Double? { total > 0 ? Double(count) / Double(total) : nil }
+    return classNames.indices.map { index in
+      let hits = confusion[index][index]
       let images = confusion[index].reduce(0, +)
       return ClassScores(
-        name: classNames[index], images: images, recall: hits / Double(images),
-        precision: hits / Double(confusion.reduce(0) { $0 + $1[index] }))
+        name: classNames[index], images: images, recall: share(hits, of: images),
+        precision: share(hits, of: confusion.reduce(0) { $0 + $1[index] }))
     }
   }
 
@@ -125,5 +126,5 @@ public struct Evaluation: Encodable {
     return lines.joined(separator: "\n")
   }
 
-  private static func share(_ value: Double) -> String { value.isNaN ? "-" : String(format: "%.4f", value) }
+  private static func share(_ value: Double?) -> String { value.map { String(format: "%.4f", $0) } ?? "-" }
 }

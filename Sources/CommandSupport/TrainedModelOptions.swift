@@ -31,7 +31,7 @@ public struct TrainedModelOptions: ParsableArguments {
     if run == nil, let weights {
       let file = try PretrainedWeights(contentsOf: weights)
       var description = ModelDescription()
-      if let name = file.metadata["model"], ModelDescription.models.contains(name) { description.model = name }
+      if let name = file.model { description.model = name }
       if let classes = file.classes { description.classes = classes }
       return (model.applied(to: description), nil, nil, file)
     }

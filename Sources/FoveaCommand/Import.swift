@@ -51,7 +51,7 @@ struct Import: ParsableCommand {
   func run() throws {
     let weights = try PretrainedWeights(contentsOf: file)
     var description = ModelDescription()
-    description.model = "densenet121"
+    description.model = weights.model ?? "densenet121"
     description.classes = classes ?? weights.classes ?? 2
     description = model.applied(to: description)
     let classifier = try description.build()

@@ -50,6 +50,22 @@ public struct PretrainedWeights: Sendable {
     return name.flatMap(file.entry)?.shape.first
   }
 
+  /// The model that the file's tensors are of, by their names; nil when they are none of a DenseNet's.
+  public var model: String? {
+    if let model = file.metadata["model"], ModelDescription.models.contains(model) { return model }
+    // Only the third dense block tells the variants apart.
+    let variant = DenseNet.Variant.allCases.last { variant in
+      let last = variant.blocks[2]
+      return file.names.contains {
+        $0.hasPrefix("features.denseblock3.denselayer\(last).") || "/\($0)".contains("/conv4_block\(last)_")
+      }
+    }
+    guard let backbone = variant?.rawValue else { return nil }
+    let resizer = [("learnable_resizer/", "resizer+"), ("muller_resizer/", "muller+")]
+      .first { level, _ in file.names.contains { $0.hasPrefix(level) } }
+    return (resizer?.1 ?? "") + backbone
+  }
+
   /// Compares names and shapes; reads no values.
   public func match(with arena: ParameterArena) -> Match { plan(for: arena).match }
 

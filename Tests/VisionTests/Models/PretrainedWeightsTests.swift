@@ -70,6 +70,25 @@ extension DeviceModelTests {
     #expect(try other.weights.floats() == before)
   }
 
+  /// The model is told by the names.
+  @Test(arguments: [
+    (["features.denseblock3.denselayer24.conv1.weight"], "densenet121"),
+    (
+      ["learnable_resizer/conv2d/bias", "densenet169/conv4_block24_0_bn/beta", "densenet169/conv4_block32_0_bn/beta"],
+      "resizer+densenet169"
+    ),
+    (
+      ["muller_resizer/bias_1", "conv4_block24_0_bn/beta", "conv4_block32_0_bn/beta", "conv4_block48_0_bn/beta"],
+      "muller+densenet201"
+    ),
+    (["learnable_resizer/conv2d/bias"], nil),
+  ]) func modelOfAFile(_ names: [String], _ model: String?) throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/weights.safetensors"
+    try SafetensorsWriter.write(names.map { ($0, [1], [0]) }, to: path)
+    #expect(try PretrainedWeights(contentsOf: path).model == model)
+  }
+
   /// A file of the backbone alone, with Keras's names below the model's or without that level.
   @Test(arguments: ["densenet121/", ""]) func backboneWeights(prefix: String) throws {
     let folder = try TemporaryFolder()
