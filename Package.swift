@@ -79,6 +79,7 @@ let package = Package(
       ]),
     .testTarget(name: "CommandSupportTests", dependencies: ["CommandSupport", "Fovea", argumentParser]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "NeuralNetwork"]),
+    .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
     .testTarget(
