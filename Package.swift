@@ -2,6 +2,7 @@
 import PackageDescription
 
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 // Dependencies only point one way: COpenCL → OpenCLRuntime → TensorCore → Operations → NeuralNetwork, from which
@@ -17,6 +18,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
   ],
   targets: [
     // C: the OpenCL loader, the embedded kernels, the image libraries.
@@ -44,11 +46,18 @@ let package = Package(
       name: "Fovea",
       dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
+    // ONNX: the format's messages, which Scripts/generate_onnx_format generated, and the models written in them.
+    .target(name: "ONNXFormat", dependencies: [protobuf]),
+    .target(
+      name: "ONNXExport",
+      dependencies: ["ONNXFormat", "Vision", "NeuralNetwork", "Operations", "TensorCore", protobuf]),
+
     // The commands.
     .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
     .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
     .executableTarget(
-      name: "FoveaCommand", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
+      name: "FoveaCommand",
+      dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", "ONNXExport", argumentParser]),
 
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
@@ -66,6 +75,12 @@ let package = Package(
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
+    .testTarget(
+      name: "ONNXExportTests",
+      dependencies: [
+        "ONNXExport", "ONNXFormat", "Vision", "NeuralNetwork", "Operations", "OpenCLRuntime", "TensorCore", protobuf,
+      ]),
+    .testTarget(name: "CommandSupportTests", dependencies: ["CommandSupport", "Fovea", argumentParser]),
     .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),

@@ -45,6 +45,33 @@ kernel WIDE void multiply(global const float *a, int aOffset, int aStride, globa
   }
 }
 
+// y = tanh(x).
+kernel WIDE void tanh_values(global const float *x, int xOffset, int xStride, int rows, int chunkRows, global float *y,
+                             int yOffset, int yStride) {
+  const int c = get_global_id(0) * VEC;
+  const long first = (long)get_global_id(1) * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+  for (int i = 0; i < count; i++)
+    VSTORE(tanh(VLOAD(x + xOffset + (first + i) * xStride + c)), y + yOffset + (first + i) * yStride + c);
+}
+
+// dx (+)= dy * (1 - y * y), where y = tanh(x).
+kernel WIDE void tanh_gradient(global const float *y, int yOffset, int yStride, global const float *dy, int dyOffset,
+                               int dyStride, int rows, int chunkRows, global float *dx, int dxOffset, int dxStride,
+                               int accumulate) {
+  const int c = get_global_id(0) * VEC;
+  const long first = (long)get_global_id(1) * chunkRows;
+  const int count = min((long)chunkRows, rows - first);
+  for (int i = 0; i < count; i++) {
+    const vfloat t = VLOAD(y + yOffset + (first + i) * yStride + c);
+    vfloat v = VLOAD(dy + dyOffset + (first + i) * dyStride + c) * (1.0f - t * t);
+    global float *target = dx + dxOffset + (first + i) * dxStride + c;
+    if (accumulate)
+      v += VLOAD(target);
+    VSTORE(v, target);
+  }
+}
+
 // y[row][c] (+)= factor * x[c]: the gradient of a sum over rows; with x a single value when `single` is set.
 kernel WIDE void broadcast_rows(global const float *x, int xOffset, int single, float factor, int rows, int chunkRows,
                                 global float *y, int yOffset, int yStride, int accumulate) {

@@ -1,40 +1,50 @@
 import ArgumentParser
 import Fovea
 
-/// The model, as every command asks for it.
+/// The model, as every command asks for it. What is not given is that of the published model, or of the run whose model
+/// it is.
 public struct ModelOptions: ParsableArguments {
   /// The model by name.
   @Option(
-    help: "resizer+densenet121, or densenet121 for the baseline: a plain resize in front; likewise 169 and 201.")
-  public var model = "resizer+densenet121"
+    help: """
+      resizer+densenet121, muller+densenet121, or densenet121 for the baseline: a plain resize in front; likewise 169 \
+      and 201. Default: resizer+densenet121.
+      """)
+  public var model: String?
+
+  /// The resizer in front of the backbone.
+  @Option(help: "The resizer in front of the backbone, in short for --model: resizer, muller or none.")
+  public var resizer: ResizerName?
 
   /// Size that photos are squashed to.
-  @Option(help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH.", valueName: "size"))
-  public var inputSize = ImageSize(300)
+  @Option(help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH. Default: 300.", valueName: "size"))
+  public var inputSize: ImageSize?
 
   /// Size that the backbone sees.
-  @Option(help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH.", valueName: "size"))
-  public var targetSize = ImageSize(150)
+  @Option(help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH. Default: 150.", valueName: "size"))
+  public var targetSize: ImageSize?
 
   /// Filters of the learnable resizer.
-  @Option(help: ArgumentHelp("Filters of the learnable resizer.", valueName: "n"))
-  public var filters = 16
+  @Option(help: ArgumentHelp("Filters of the learnable resizer. Default: 16.", valueName: "n"))
+  public var filters: Int?
 
   /// Residual blocks of the learnable resizer.
-  @Option(help: ArgumentHelp("Residual blocks of the learnable resizer.", valueName: "r"))
-  public var blocks = 1
+  @Option(help: ArgumentHelp("Residual blocks of the learnable resizer. Default: 1.", valueName: "r"))
+  public var blocks: Int?
 
   /// How resizes inside the model interpolate.
-  @Option(help: "Resize inside the model: nearest, bilinear, bicubic, lanczos3 or lanczos5.")
-  public var interpolation = "bilinear"
+  @Option(help: "Resize inside the model: nearest, bilinear, bicubic, lanczos3 or lanczos5. Default: bilinear.")
+  public var interpolation: String?
 
-  /// The defaults.
+  /// Nothing given.
   public init() {}
 
   /// Checks what single options cannot.
   public func validate() throws {
-    guard (1...1024).contains(filters) else { throw ValidationError("--filters must be 1 to 1024, not \(filters)") }
-    guard (0...64).contains(blocks) else { throw ValidationError("--blocks must be 0 to 64, not \(blocks)") }
+    if let filters, !(1...1024).contains(filters) {
+      throw ValidationError("--filters must be 1 to 1024, not \(filters)")
+    }
+    if let blocks, !(0...64).contains(blocks) { throw ValidationError("--blocks must be 0 to 64, not \(blocks)") }
     do {
       _ = try description(classes: 2, batchNormMomentum: 0.99).build()
     } catch let error as ModelError {
@@ -42,19 +52,39 @@ public struct ModelOptions: ParsableArguments {
     }
   }
 
-  /// The model that was asked for.
+  /// The published model with what was asked for.
   public func description(classes: Int, batchNormMomentum: Float) -> ModelDescription {
     var description = ModelDescription()
-    description.model = model
-    (description.inputHeight, description.inputWidth) = (inputSize.height, inputSize.width)
-    (description.targetHeight, description.targetWidth) = (targetSize.height, targetSize.width)
-    description.filters = filters
-    description.blocks = blocks
-    description.interpolation = interpolation
     description.classes = classes
     description.batchNormMomentum = batchNormMomentum
+    return applied(to: description)
+  }
+
+  /// A model with what was asked for in the place of what it had.
+  public func applied(to base: ModelDescription) -> ModelDescription {
+    var description = base
+    if let model { description.model = model }
+    if let resizer: ResizerName {
+      let backbone = description.backboneName
+      description.model = resizer == ResizerName.none ? backbone : "\(resizer.rawValue)+\(backbone)"
+    }
+    if let inputSize { (description.inputHeight, description.inputWidth) = (inputSize.height, inputSize.width) }
+    if let targetSize { (description.targetHeight, description.targetWidth) = (targetSize.height, targetSize.width) }
+    if let filters { description.filters = filters }
+    if let blocks { description.blocks = blocks }
+    if let interpolation { description.interpolation = interpolation }
     return description
   }
+}
+
+/// The resizers by name.
+public enum ResizerName: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// Talebi & Milanfar's; see `LearnableResizer`.
+  case resizer
+  /// See `MullerResizer`.
+  case muller
+  /// A plain resize.
+  case none
 }
 
 /// Height and width from a text such as `300` or `300x200`.

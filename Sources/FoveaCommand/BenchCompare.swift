@@ -37,9 +37,9 @@ struct BenchCompare: ParsableCommand {
     guard keras != nil || torch != nil else {
       throw ValidationError("name a --keras or a --torch Python to compare with")
     }
-    guard ["resizer+densenet121", "densenet121"].contains(options.model.model),
-      options.model.interpolation == "bilinear"
-    else { throw ValidationError("the scripts know resizer+densenet121 and densenet121 with bilinear interpolation") }
+    guard ["resizer+densenet121", "densenet121"].contains(model.model), model.interpolation == "bilinear" else {
+      throw ValidationError("the scripts know resizer+densenet121 and densenet121 with bilinear interpolation")
+    }
     guard (1...100).contains(rounds) else { throw ValidationError("--rounds must be 1 to 100") }
     for mode in torchModes where !["eager", "channels-last", "compile"].contains(mode) {
       throw ValidationError("--torch-modes knows eager, channels-last and compile, not '\(mode)'")
@@ -95,7 +95,7 @@ struct BenchCompare: ParsableCommand {
     }
     if options.json { return print(try jsonText(rows)) }
     print(
-      "\(options.model.model), \(inference ? "inference" : "training"), batch \(options.batchSize), \(rounds) turns each"
+      "\(model.model), \(inference ? "inference" : "training"), batch \(options.batchSize), \(rounds) turns each"
     )
     print("                        step, s  images/s  first, s  process     ratio  each turn")
     for row in rows {
@@ -108,12 +108,13 @@ struct BenchCompare: ParsableCommand {
     }
   }
 
+  private var model: ModelDescription { options.model.description(classes: 2, batchNormMomentum: 0.99) }
+
   private var modelArguments: [String] {
-    let model = options.model
-    return [
-      "--model", model.model, "--input-size", "\(model.inputSize.height)x\(model.inputSize.width)", "--target-size",
-      "\(model.targetSize.height)x\(model.targetSize.width)", "--filters", "\(model.filters)", "--blocks",
-      "\(model.blocks)", "--steps", "\(options.steps)", "--json",
+    [
+      "--model", model.model, "--input-size", "\(model.inputHeight)x\(model.inputWidth)", "--target-size",
+      "\(model.targetHeight)x\(model.targetWidth)", "--filters", "\(model.filters)", "--blocks", "\(model.blocks)",
+      "--steps", "\(options.steps)", "--json",
     ]
   }
 

@@ -25,11 +25,12 @@ struct BenchOptions: ParsableArguments {
 
 final class BenchWorkload {
   let device: Device
+  let model: ModelDescription
   private let trainer: Trainer
   private let batch: TrainingBatch
 
   init(_ options: BenchOptions, profiling: Bool = false) throws {
-    let model = options.model.description(classes: 2, batchNormMomentum: 0.99)
+    model = options.model.description(classes: 2, batchNormMomentum: 0.99)
     let classifier = try model.build()
     device = try options.device.open(profiling: profiling)
     let arena = ParameterArena(classifier, on: device)

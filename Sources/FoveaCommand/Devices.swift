@@ -1,13 +1,27 @@
 import ArgumentParser
 import CommandSupport
+import Foundation
 import Fovea
 
 struct Devices: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "List all OpenCL platforms and devices, with the text that --device wants.")
+    abstract: "List and try all OpenCL devices, with the text that --device wants, and say what is missing.",
+    discussion: """
+      Every device computes something small, which shows whether its driver and compiler work. Exits 1 when there is no \
+      device that does.
+      """)
+
+  @Flag(inversion: .prefixedNo, help: "Try every device.")
+  var test = true
 
   @Flag(help: "Print JSON.")
   var json = false
+
+  private struct Report: Encodable {
+    var devices: [Row]
+    var installation: OpenCLInstallation
+    var advice: [String]
+  }
 
   private struct Row: Encodable {
     var selector: String
@@ -18,31 +32,79 @@ struct Devices: ParsableCommand {
     var driver: String
     var opencl: String
     var computeUnits: Int
+    var largestWorkGroup: Int
     var memoryBytes: Int
     var largestAllocationBytes: Int
     var localMemoryBytes: Int
+    var capabilities: [String]
+    /// What is wrong; nil for a device that computes, or was not tried.
+    var problem: String?
   }
 
   func run() throws {
     let devices = try DeviceDescription.all()
-    if json {
-      let rows = devices.map {
-        Row(
-          selector: $0.selector, kind: $0.kind.rawValue, name: $0.name, vendor: $0.vendor, platform: $0.platformName,
-          driver: $0.driverVersion, opencl: $0.openCLVersion, computeUnits: $0.computeUnits,
-          memoryBytes: $0.globalMemory, largestAllocationBytes: $0.maximumAllocation,
-          localMemoryBytes: $0.localMemory)
-      }
-      return print(try jsonText(rows))
+    let rows = devices.map { device in
+      Row(
+        selector: device.selector, kind: device.kind.rawValue, name: device.name, vendor: device.vendor,
+        platform: device.platformName, driver: device.driverVersion, opencl: device.openCLVersion,
+        computeUnits: device.computeUnits, largestWorkGroup: device.maximumWorkGroupSize,
+        memoryBytes: device.globalMemory, largestAllocationBytes: device.maximumAllocation,
+        localMemoryBytes: device.localMemory, capabilities: Self.capabilities(of: device),
+        problem: test ? Self.problem(of: device) : nil)
     }
-    guard !devices.isEmpty else { throw OpenCLError.noPlatform }
-    for device in devices {
-      print("--device \(device.selector)  \(device.kind.rawValue)  \(device.name)")
-      print("      platform    \(device.platformName), driver \(device.driverVersion), \(device.openCLVersion)")
-      print("      compute     \(device.computeUnits) units, work-groups of up to \(device.maximumWorkGroupSize)")
+    let installation = OpenCLInstallation()
+    let advice = installation.advice(hasDevices: !devices.isEmpty, vendors: devices.map(\.vendor))
+    let report = Report(devices: rows, installation: installation, advice: advice)
+    json ? print(try jsonText(report)) : printText(report)
+    if !rows.contains(where: { $0.problem == nil }) { throw ExitCode.failure }
+  }
+
+  /// A small sum on the device, from compiling its kernel to reading the result; what went wrong, in one line.
+  private static func problem(of description: DeviceDescription) -> String? {
+    do {
+      let x = Tensor([1, 2, 3], shape: [3], on: try Device(description))
+      let values = try (x + x).floats()
+      return values == [2, 4, 6] ? nil : "it computes 1+1, 2+2, 3+3 as \(values)"
+    } catch {
+      return "\(error)".split(separator: "\n").first.map(String.init) ?? "unknown"
+    }
+  }
+
+  private static func capabilities(of device: DeviceDescription) -> [String] {
+    let names = [
+      "cl_khr_fp16": "half precision", "cl_khr_fp64": "double precision", "cl_khr_subgroups": "sub-groups",
+      "cl_intel_subgroups": "sub-groups", "cl_khr_command_buffer": "command buffers",
+      "cl_nv_device_attribute_query": "NVIDIA PTX",
+    ]
+    return Set(device.extensions.compactMap { names[$0] }).sorted()
+  }
+
+  private func printText(_ report: Report) {
+    if report.devices.isEmpty { print("No OpenCL device.") }
+    for device in report.devices {
+      print("--device \(device.selector)  \(device.kind)  \(device.name)")
+      print("      platform    \(device.platform), driver \(device.driver), \(device.opencl)")
+      print("      compute     \(device.computeUnits) units, work-groups of up to \(device.largestWorkGroup)")
       print(
-        "      memory      \(formatBytes(device.globalMemory)), largest buffer "
-          + "\(formatBytes(device.maximumAllocation)), local \(formatBytes(device.localMemory))")
+        "      memory      \(formatBytes(device.memoryBytes)), largest buffer "
+          + "\(formatBytes(device.largestAllocationBytes)), local \(formatBytes(device.localMemoryBytes))")
+      if !device.capabilities.isEmpty { print("      also        \(device.capabilities.joined(separator: ", "))") }
+      if test { print("      test        \(device.problem ?? "it compiles and computes")") }
     }
+    let installation = report.installation
+    print("")
+    print("loader    \(installation.loader ?? "unknown")")
+    if installation.drivers.isEmpty { print("drivers   none named in \(installation.driverFolder)") }
+    for driver in installation.drivers { print("driver    \(driver.library)  (\(driver.file))") }
+    for processor in installation.graphics {
+      print(
+        "graphics  \(processor.vendor)" + (processor.deviceFile.map { ", \($0)" } ?? "")
+          + (processor.isAccessible ? "" : ", not accessible"))
+    }
+    for cache in installation.caches {
+      guard let bytes = cache.bytes else { continue }
+      print("kernels   \(cache.folder), \(formatBytes(bytes))  (\(cache.driver)'s cache)")
+    }
+    for line in report.advice { print("to do     \(line)") }
   }
 }

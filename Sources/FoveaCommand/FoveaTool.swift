@@ -5,5 +5,8 @@ struct FoveaTool: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fovea",
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
-    subcommands: [Devices.self, Inspect.self, Verify.self, Bench.self])
+    subcommands: [
+      Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,
+      Verify.self, Bench.self,
+    ])
 }

@@ -31,6 +31,29 @@ extension TensorOperand {
     return y
   }
 
+  /// Hyperbolic tangent of every element.
+  public func tanh() -> Tensor {
+    let x = materialized()
+    let y = Tensor(uninitialized: x.shape, on: x.device)
+    let (launch, strides) = RowLaunch.elementwise([x, y])
+    x.device.launch(
+      .elementwise, "tanh_values", options: launch.options, global: launch.global, local: x.device.independent(2),
+      x.vectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows)] + y.vectorArguments
+        + [.int(strides[1])],
+      cost: LaunchCost("tanh \(x.shape)", bytes: Double(x.shape.count) * 8))
+    Tape.record("tanh", inputs: [x], outputs: [y]) { store in
+      guard let dy = store.gradient(of: y), let dx = store.destination(for: x) else { return }
+      let (launch, strides) = RowLaunch.elementwise([y, dy, dx.tensor])
+      x.device.launch(
+        .elementwise, "tanh_gradient", options: launch.options, global: launch.global, local: x.device.independent(2),
+        y.vectorArguments + [.int(strides[0])] + dy.vectorArguments + [
+          .int(strides[1]), .int(launch.rows), .int(launch.chunkRows),
+        ] + dx.tensor.vectorArguments + [.int(strides[2]), .int(dx.accumulate ? 1 : 0)],
+        cost: LaunchCost("tanh gradient \(x.shape)", bytes: Double(x.shape.count) * 12))
+    }
+    return y
+  }
+
   /// Product of two tensors of one shape, element by element.
   public func multiplied(by other: some TensorOperand) -> Tensor {
     let a = materialized()

@@ -26,7 +26,7 @@ extension TensorOperand {
 
 extension DeferredTensor {
   /// Adds to the gradients of base and affine: the transposed resize of dy, and through the prologue in the same kernel.
-  fileprivate func resizeGradient(_ dy: Tensor, rows: AxisTable, columns: AxisTable, _ store: GradientStore) {
+  func resizeGradient(_ dy: Tensor, rows: AxisTable, columns: AxisTable, _ store: GradientStore) {
     let label = "resize gradient"
     guard !prologue.isIdentity else {
       if let dx = store.destination(for: base) { resample(dy.deferred, rows: rows, columns: columns, to: dx, label) }
@@ -46,7 +46,7 @@ extension DeferredTensor {
 
 /// y (+)= the resize of prologue(x) by the two tables. Kernels of many taps go one axis after the other.
 @discardableResult
-private func resample(
+func resample(
   _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination,
   epilogue: DeferredTensor? = nil, _ label: String
 ) -> Tensor? {
@@ -97,7 +97,7 @@ private func launch(
 }
 
 /// A resize table on a device.
-private struct AxisTable: Sendable {
+struct AxisTable: Sendable {
   /// Start and count of each output, interleaved.
   let spans: Tensor
   /// [outputs, taps], float32 of weights computed in float64.
@@ -127,7 +127,7 @@ private struct AxisTable: Sendable {
   var arguments: [KernelArgument] { [.buffer(spans.storage.buffer), .buffer(weights.storage.buffer), .int(taps)] }
 }
 
-private struct AxisTables: Sendable {
+struct AxisTables: Sendable {
   let forward: AxisTable
   let backward: AxisTable
 

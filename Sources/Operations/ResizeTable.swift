@@ -82,6 +82,16 @@ public struct ResizeTable: Sendable, Equatable {
     return ResizeTable(inputSize: outputSize, starts: low, weights: transposed)
   }
 
+  /// A table that filters: output i is the sum of `weights[a] · input[i + a − radius]`, zeros beyond the edge.
+  static func filter(_ size: Int, weights: [Double]) -> ResizeTable {
+    let radius = weights.count / 2
+    return ResizeTable(
+      inputSize: size, starts: (0..<size).map { max($0 - radius, 0) },
+      weights: (0..<size).map { i in
+        Array(weights[max(radius - i, 0)..<min(radius + size - i, weights.count)])
+      })
+  }
+
   /// A table that changes nothing.
   static func identity(_ size: Int) -> ResizeTable {
     ResizeTable(inputSize: size, starts: Array(0..<size), weights: Array(repeating: [1], count: size))

@@ -31,6 +31,8 @@ struct ResumedRun {
       throw ValidationError("a resumed run stays in its folder, \(folder): leave out --output")
     }
     options.output = folder
+    // The weights that it started from are in the checkpoint, as they have become.
+    options.warmStart.weights = nil
     run = try TrainingRun(options, arguments: arguments)
     try Self.compare(Self.object(text), with: Self.object(jsonText(run.configuration)), folder: folder)
   }

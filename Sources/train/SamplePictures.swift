@@ -44,34 +44,16 @@ struct SamplePictures {
       var row = [inputs[index], picture(bilinear).enlarged(by: factor)]
       for values in learned {
         let difference = zip(values[range], bilinear).map(-)
-        row.append(picture(stretched(Array(values[range]))).enlarged(by: factor))
-        row.append(picture(centred(difference)).enlarged(by: factor))
+        row.append(picture(PictureValues.stretched(Array(values[range]))).enlarged(by: factor))
+        row.append(picture(PictureValues.centred(difference)).enlarged(by: factor))
       }
       return row
     }
     try AtomicFile.write(try ImageCodec.encodePNG(PictureGrid.compose(rows)), to: path)
   }
 
-  /// Values moved to 0…1 by their 1st and 99th percentile, unless they lie there already.
-  private func stretched(_ values: [Float]) -> [Float] {
-    let sorted = values.sorted()
-    let low = sorted[sorted.count / 100]
-    let high = sorted[sorted.count - 1 - sorted.count / 100]
-    guard low < 0 || high > 1, high > low else { return values }
-    return values.map { ($0 - low) / (high - low) }
-  }
-
-  /// Values around ½, scaled by the 99th percentile of their size.
-  private func centred(_ values: [Float]) -> [Float] {
-    let sizes = values.map(abs).sorted()
-    let scale = max(sizes[sizes.count - 1 - sizes.count / 100], 1e-6)
-    return values.map { 0.5 + 0.5 * $0 / scale }
-  }
-
-  /// Values of 0…1 as bytes, clipped.
+  /// Values of 0…1 as a picture, clipped.
   private func picture(_ values: [Float]) -> RGBImage {
-    RGBImage(
-      width: targetSize.width, height: targetSize.height,
-      pixels: values.map { UInt8(min(max(($0 * 255).rounded(), 0), 255)) })
+    RGBImage(width: targetSize.width, height: targetSize.height, values: values)
   }
 }

@@ -43,6 +43,7 @@ struct TrainCommand: ParsableCommand {
 
   @OptionGroup(title: "Device") var device: DeviceOptions
   @OptionGroup(title: "Model") var model: ModelOptions
+  @OptionGroup(title: "Warm start") var warmStart: WarmStartOptions
 
   @Option(help: "Passes over the training images. Default: 5, on the synthetic set 3.")
   var epochs: Int?

@@ -21,10 +21,11 @@ struct TrainingRun {
     self.split = split
     let optimizer = options.optimizer ?? (synthetic ? .adam : .sgd)
     let adaptive = optimizer == .adam || optimizer == .adamw
-    configuration = RunConfiguration(
+    configuration = try RunConfiguration(
       data: options.data,
-      model: options.model.description(
-        classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99)),
+      model: options.warmStart.applied(
+        to: options.model.description(
+          classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99))),
       epochs: options.epochs ?? (synthetic ? 3 : 5), earlyStopping: options.earlyStopping,
       batchSize: options.batchSize ?? (synthetic ? 16 : 64), accumulate: options.accumulate,
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
@@ -32,7 +33,7 @@ struct TrainingRun {
       plateauFactor: options.plateauFactor, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
       ema: options.ema, labelSmoothing: options.labelSmoothing,
-      classWeights: try options.classWeights?.weights(for: split.training), flip: options.flip,
+      classWeights: options.classWeights?.weights(for: split.training), flip: options.flip,
       crop: options.crop, jitter: options.jitter, mixup: options.mixup, seed: options.seed, steps: options.steps,
       limit: options.limit,
       validationSplit: options.validationSplit,
@@ -86,6 +87,8 @@ struct TrainingRun {
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
       clipNorm: configuration.clipNorm, arena: arena)
+    // What a checkpoint holds has been through this already.
+    if checkpoint == nil { try options.warmStart.load(into: arena) }
     // An average begins with the weights as they are here.
     let trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,

@@ -57,6 +57,20 @@ extension OperationsTests {
       }
     }
 
+    /// OpenCL allows tanh an error of 5 ulp, 10 · 2⁻²⁴ in relation; for inputs of −1…1 that is up to 28 · 2⁻²⁴ of
+    /// 1 − tanh². A depth of 4 allows 37 · 2⁻²⁴.
+    @Test func hyperbolicTangent() throws {
+      for shape in Self.shapes {
+        let x = ReferenceTensor.random(shape, seed: 56)
+        let dy = ReferenceTensor.random(shape, seed: 57)
+        try OperationsTests.check(
+          "tanh \(shape)", inputs: [.viewable(x)], seed: dy,
+          expected: Expectation(
+            value: Reference.tanh(x), terms: 1, gradients: [(Reference.tanhGradient(x, gradient: dy), 1)], depth: 4)
+        ) { $0[0].tanh() }
+      }
+    }
+
     @Test func multiplied() throws {
       for shape in Self.shapes {
         let a = ReferenceTensor.random(shape, seed: 48)

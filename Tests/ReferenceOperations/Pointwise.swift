@@ -1,3 +1,5 @@
+import Foundation
+
 extension Reference {
   /// a + b, both of one shape.
   public static func add(_ a: ReferenceTensor, _ b: ReferenceTensor) -> ReferenceTensor { a.zip(b, +) }
@@ -27,6 +29,14 @@ extension Reference {
     _ x: ReferenceTensor, slope: Double, gradient: ReferenceTensor
   ) -> ReferenceTensor {
     x.zip(gradient) { x, dy in x > 0 ? dy : slope * dy }
+  }
+
+  /// Hyperbolic tangent.
+  public static func tanh(_ x: ReferenceTensor) -> ReferenceTensor { x.map { Foundation.tanh($0) } }
+
+  /// gradient · (1 − tanh²).
+  public static func tanhGradient(_ x: ReferenceTensor, gradient: ReferenceTensor) -> ReferenceTensor {
+    x.zip(gradient) { x, dy in dy * (1 - Foundation.tanh(x) * Foundation.tanh(x)) }
   }
 
   /// max(x, 0).

@@ -4,7 +4,8 @@ import TensorCore
 /// Batch normalisation over all extents but the channels, `γ (x − mean) / √(variance + ε) + β` (Ioffe & Szegedy 2015).
 ///
 /// In training the statistics are the batch's, with the biased variance, and
-/// `moving = momentum · moving + (1 − momentum) · batch`; in inference the moving ones. Weights: `gamma`, `beta`,
+/// `moving = momentum · moving + (1 − momentum) · batch`; in inference the moving ones. A layer that is not trainable is
+/// always in inference, as with Keras's `trainable = False`. Weights: `gamma`, `beta`,
 /// `moving_mean`, `moving_variance`, [channels] each.
 public struct BatchNorm: Module {
   /// The level in parameter names.
@@ -23,10 +24,12 @@ public struct BatchNorm: Module {
   public let epsilon: Float
 
   /// A layer for `channels` channels, with Keras's defaults.
-  public init(channels: Int, momentum: Float = 0.99, epsilon: Float = 1e-3, name: String? = nil) {
+  public init(
+    channels: Int, momentum: Float = 0.99, epsilon: Float = 1e-3, isTrainable: Bool = true, name: String? = nil
+  ) {
     self.name = name
-    gamma = Parameter([channels], .ones)
-    beta = Parameter([channels], .zeros)
+    gamma = Parameter([channels], .ones, isTrainable: isTrainable)
+    beta = Parameter([channels], .zeros, isTrainable: isTrainable)
     movingMean = Parameter([channels], .zeros, isTrainable: false, name: "moving_mean")
     movingVariance = Parameter([channels], .ones, isTrainable: false, name: "moving_variance")
     self.momentum = momentum
@@ -36,7 +39,7 @@ public struct BatchNorm: Module {
   /// The normalised values, pending until the next operation reads them.
   public func callAsFunction(_ x: some TensorOperand) -> DeferredTensor {
     let momentum: Float
-    switch Phase.current {
+    switch gamma.isTrainable ? Phase.current : .inference {
     case .inference:
       let moving = Moments(mean: movingMean.tensor, variance: movingVariance.tensor)
       return x.normalized(with: moving, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)

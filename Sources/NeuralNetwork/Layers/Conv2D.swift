@@ -17,21 +17,21 @@ public struct Conv2D: Module {
   /// A layer with square windows and one stride.
   public init(
     inputs: Int, filters: Int, kernelSize: Int, stride: Int = 1, padding: Padding = .same, useBias: Bool = true,
-    initializer: Initializer = .glorotUniform, name: String? = nil
+    initializer: Initializer = .glorotUniform, isTrainable: Bool = true, name: String? = nil
   ) {
     self.init(
       inputs: inputs, filters: filters, kernelSize: (kernelSize, kernelSize), strides: (stride, stride),
-      padding: padding, useBias: useBias, initializer: initializer, name: name)
+      padding: padding, useBias: useBias, initializer: initializer, isTrainable: isTrainable, name: name)
   }
 
   /// A layer with windows of any extents.
   public init(
     inputs: Int, filters: Int, kernelSize: (Int, Int), strides: (Int, Int), padding: Padding = .same,
-    useBias: Bool = true, initializer: Initializer = .glorotUniform, name: String? = nil
+    useBias: Bool = true, initializer: Initializer = .glorotUniform, isTrainable: Bool = true, name: String? = nil
   ) {
     self.name = name
-    kernel = Parameter([kernelSize.0, kernelSize.1, inputs, filters], initializer)
-    bias = useBias ? Parameter([filters], .zeros) : nil
+    kernel = Parameter([kernelSize.0, kernelSize.1, inputs, filters], initializer, isTrainable: isTrainable)
+    bias = useBias ? Parameter([filters], .zeros, isTrainable: isTrainable) : nil
     self.strides = strides
     self.padding = padding
   }

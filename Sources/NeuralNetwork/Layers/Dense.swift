@@ -12,11 +12,12 @@ public struct Dense: Module {
 
   /// A layer from `inputs` values to `units`.
   public init(
-    inputs: Int, units: Int, useBias: Bool = true, initializer: Initializer = .glorotUniform, name: String? = nil
+    inputs: Int, units: Int, useBias: Bool = true, initializer: Initializer = .glorotUniform,
+    isTrainable: Bool = true, name: String? = nil
   ) {
     self.name = name
-    kernel = Parameter([inputs, units], initializer)
-    bias = useBias ? Parameter([units], .zeros) : nil
+    kernel = Parameter([inputs, units], initializer, isTrainable: isTrainable)
+    bias = useBias ? Parameter([units], .zeros, isTrainable: isTrainable) : nil
   }
 
   /// [batch, inputs] to [batch, units].

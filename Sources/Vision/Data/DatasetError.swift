@@ -59,11 +59,12 @@ public struct SkippedFile: Sendable, Equatable, Codable {
 extension [SkippedFile] {
   /// `path,reason` lines under a header; a header alone when there is none.
   public var csv: String {
-    (["path,reason"] + map { field($0.path) + "," + field($0.reason) }).joined(separator: "\n") + "\n"
+    (["path,reason"] + map { csvField($0.path) + "," + csvField($0.reason) }).joined(separator: "\n") + "\n"
   }
+}
 
-  private func field(_ text: String) -> String {
-    guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
-    return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
-  }
+/// `text` as a field of a CSV line (RFC 4180): in quotes where it needs them.
+package func csvField(_ text: String) -> String {
+  guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
+  return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
 }

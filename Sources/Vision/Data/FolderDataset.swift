@@ -21,9 +21,9 @@ public struct FolderDataset: ImageDataset {
     guard classNames.count > 1 else { throw DatasetError.oneClass(path: directory, name: first) }
     self.directory = directory
     files = try classNames.enumerated().flatMap { label, name in
-      let paths = try FolderDataset.files(below: name, of: directory)
+      let paths = try FolderDataset.files(below: "\(directory)/\(name)")
       guard !paths.isEmpty else { throw DatasetError.emptyClass(path: "\(directory)/\(name)") }
-      return paths.map { ($0, label) }
+      return paths.map { ("\(name)/\($0)", label) }
     }
   }
 
@@ -41,15 +41,19 @@ public struct FolderDataset: ImageDataset {
     try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)")
   }
 
-  static func isFolder(_ path: String) -> Bool { FileKind(of: path) == .folder }
+  package static func isFolder(_ path: String) -> Bool { FileKind(of: path) == .folder }
 
-  private static func files(below folder: String, of directory: String) throws -> [String] {
-    try visibleNames(in: "\(directory)/\(folder)").flatMap { name -> [String] in
+  /// The paths of all files below a folder, relative to it, folder by folder and sorted. Hidden files, `Thumbs.db`,
+  /// `desktop.ini` and links to folders are passed over.
+  ///
+  /// - Throws: `DatasetError.unreadableFolder`.
+  package static func files(below folder: String) throws -> [String] {
+    try visibleNames(in: folder).flatMap { name -> [String] in
       let path = "\(folder)/\(name)"
-      switch FileKind(of: "\(directory)/\(path)") {
-      case .file: return [path]
+      switch FileKind(of: path) {
+      case .file: return [name]
       // A link to a folder above would never end.
-      case .folder where !isLink("\(directory)/\(path)"): return try files(below: path, of: directory)
+      case .folder where !isLink(path): return try files(below: path).map { "\(name)/\($0)" }
       default: return []
       }
     }

@@ -41,8 +41,13 @@ public struct DenseNet: Module {
   static let epsilon: Float = 1.001e-5
 
   /// A network without memory yet; see `ParameterArena`.
+  ///
+  /// - Parameters:
+  ///   - isTrainable: whether training changes the layers up to the last.
+  ///   - isHeadTrainable: whether it changes the last.
   public init(
-    _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true
+    _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true,
+    isTrainable: Bool = true, isHeadTrainable: Bool = true
   ) {
     precondition(classes > 0, "DenseNet: at least one class")
     self.variant = variant
@@ -52,23 +57,25 @@ public struct DenseNet: Module {
     var channels = 64
     stem = Conv2D(
       inputs: 3, filters: channels, kernelSize: 7, stride: 2,
-      padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), useBias: false, name: "conv1_conv")
-    stemNorm = Self.batchNorm(channels, batchNormMomentum, "conv1_bn")
+      padding: .explicit(top: 3, bottom: 3, left: 3, right: 3), useBias: false, isTrainable: isTrainable,
+      name: "conv1_conv")
+    let norms = NormOptions(momentum: batchNormMomentum, isTrainable: isTrainable)
+    stemNorm = norms.layer(channels, "conv1_bn")
     var blocks: [DenseBlock] = []
     var transitions: [Transition] = []
     for (index, layers) in variant.blocks.enumerated() {
       let block = DenseBlock(
-        inputs: channels, layers: layers, growth: growth, momentum: batchNormMomentum, name: "conv\(index + 2)")
+        inputs: channels, layers: layers, growth: growth, norms: norms, name: "conv\(index + 2)")
       channels += layers * growth
       blocks.append(block)
       guard index < variant.blocks.count - 1 else { continue }
-      transitions.append(Transition(inputs: channels, momentum: batchNormMomentum, name: "pool\(index + 2)"))
+      transitions.append(Transition(inputs: channels, norms: norms, name: "pool\(index + 2)"))
       channels /= 2
     }
     self.blocks = blocks
     self.transitions = transitions
-    norm = Self.batchNorm(channels, batchNormMomentum, "bn")
-    predictions = Dense(inputs: channels, units: classes, name: "predictions")
+    norm = norms.layer(channels, "bn")
+    predictions = Dense(inputs: channels, units: classes, isTrainable: isHeadTrainable, name: "predictions")
   }
 
   /// Images [batch, height, width, 3] to logits [batch, classes].
@@ -83,8 +90,60 @@ public struct DenseNet: Module {
     return predictions(norm(x).relu().globalAveragePool())
   }
 
-  static func batchNorm(_ channels: Int, _ momentum: Float, _ name: String) -> BatchNorm {
-    BatchNorm(channels: channels, momentum: momentum, epsilon: epsilon, name: name)
+  /// Changes weights that were trained on images (x − mean) / deviation so that they expect x: the first filters are
+  /// divided by the deviations, and what the means add to their results is added to the moving mean behind them.
+  ///
+  /// Within three pixels of the edge the results still differ a little: padding was the mean colour, and is black now.
+  ///
+  /// - Parameters:
+  ///   - mean: of each channel.
+  ///   - deviation: of each channel.
+  public func foldInputNormalization(mean: [Float], deviation: [Float], in arena: ParameterArena) throws {
+    let shape = stem.kernel.shape
+    precondition(
+      mean.count == shape[2] && deviation.count == shape[2] && deviation.allSatisfy { $0 > 0 },
+      "foldInputNormalization: mean \(mean), deviation \(deviation) for \(shape[2]) channels")
+    var kernel = try stem.kernel.tensor.floats()
+    var shifts = [Double](repeating: 0, count: shape[3])
+    for index in kernel.indices {
+      let (input, output) = (index / shape[3] % shape[2], index % shape[3])
+      kernel[index] /= deviation[input]
+      shifts[output] += Double(kernel[index]) * Double(mean[input])
+    }
+    let moving = try stemNorm.movingMean.tensor.floats()
+    arena.set(stem.kernel, to: kernel)
+    arena.set(stemNorm.movingMean, to: zip(moving, shifts).map { Float(Double($0) + $1) })
+  }
+
+  /// Writes the same down: images to logits.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    graph.within(name) { graph in
+      var x = graph.batchNorm(stemNorm, graph.convolution(stem, images))
+      x = graph.leakyReLU(x, slope: 0, name: "conv1_relu")
+      x = graph.add(
+        .maxPool(window: (3, 3), strides: (2, 2), pads: (1, 1, 1, 1)), [x],
+        shape: [x.shape[0], (x.shape[1] - 1) / 2 + 1, (x.shape[2] - 1) / 2 + 1, x.shape[3]], name: "pool1")
+      for (index, block) in blocks.enumerated() {
+        x = block.describe(in: &graph, x, name: "conv\(index + 2)")
+        if index < transitions.count { x = transitions[index].describe(in: &graph, x, name: "pool\(index + 2)") }
+      }
+      x = graph.leakyReLU(graph.batchNorm(norm, x), slope: 0, name: "relu")
+      x = graph.add(.globalAveragePool, [x], shape: [x.shape[0], x.shape[3]], name: "avg_pool")
+      return graph.add(
+        .dense(kernel: predictions.kernel, bias: predictions.bias), [x], shape: [x.shape[0], classes],
+        name: "predictions")
+    }
+  }
+}
+
+/// What all BatchNorms of a net have in common, and whether the net is trained.
+private struct NormOptions {
+  let momentum: Float
+  let isTrainable: Bool
+
+  func layer(_ channels: Int, _ name: String) -> BatchNorm {
+    BatchNorm(
+      channels: channels, momentum: momentum, epsilon: DenseNet.epsilon, isTrainable: isTrainable, name: name)
   }
 }
 
@@ -95,12 +154,12 @@ private struct DenseBlock: Module {
   let inputs: Int
   let growth: Int
 
-  init(inputs: Int, layers: Int, growth: Int, momentum: Float, name: String) {
+  init(inputs: Int, layers: Int, growth: Int, norms: NormOptions, name: String) {
     self.inputs = inputs
     self.growth = growth
     self.layers = (0..<layers).map { index in
       DenseLayer(
-        inputs: inputs + index * growth, growth: growth, momentum: momentum, name: "\(name)_block\(index + 1)")
+        inputs: inputs + index * growth, growth: growth, norms: norms, name: "\(name)_block\(index + 1)")
     }
   }
 
@@ -112,6 +171,18 @@ private struct DenseBlock: Module {
       _ = layer(input, into: stack.appendSlab(channels: growth))
     }
     return stack.prefix
+  }
+
+  func describe(in graph: inout ModelGraph, _ x: ModelGraph.Value, name: String) -> ModelGraph.Value {
+    var x = x
+    for (index, layer) in layers.enumerated() {
+      let prefix = "\(name)_block\(index + 1)"
+      var y = graph.leakyReLU(graph.batchNorm(layer.norm1, x), slope: 0, name: "\(prefix)_0_relu")
+      y = graph.batchNorm(layer.norm2, graph.convolution(layer.conv1, y))
+      y = graph.convolution(layer.conv2, graph.leakyReLU(y, slope: 0, name: "\(prefix)_1_relu"))
+      x = graph.concatenate([x, y], name: "\(prefix)_concat")
+    }
+    return x
   }
 
   /// The same by copying, with BatchNorm and ReLU computed into memory of their own.
@@ -128,11 +199,15 @@ private struct DenseLayer: Module {
   let norm2: BatchNorm
   let conv2: Conv2D
 
-  init(inputs: Int, growth: Int, momentum: Float, name: String) {
-    norm1 = DenseNet.batchNorm(inputs, momentum, "\(name)_0_bn")
-    conv1 = Conv2D(inputs: inputs, filters: 4 * growth, kernelSize: 1, useBias: false, name: "\(name)_1_conv")
-    norm2 = DenseNet.batchNorm(4 * growth, momentum, "\(name)_1_bn")
-    conv2 = Conv2D(inputs: 4 * growth, filters: growth, kernelSize: 3, useBias: false, name: "\(name)_2_conv")
+  init(inputs: Int, growth: Int, norms: NormOptions, name: String) {
+    norm1 = norms.layer(inputs, "\(name)_0_bn")
+    conv1 = Conv2D(
+      inputs: inputs, filters: 4 * growth, kernelSize: 1, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_1_conv")
+    norm2 = norms.layer(4 * growth, "\(name)_1_bn")
+    conv2 = Conv2D(
+      inputs: 4 * growth, filters: growth, kernelSize: 3, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_2_conv")
   }
 
   func callAsFunction(_ x: Tensor, into slab: Tensor? = nil) -> Tensor {
@@ -152,12 +227,21 @@ private struct Transition: Module {
   let norm: BatchNorm
   let conv: Conv2D
 
-  init(inputs: Int, momentum: Float, name: String) {
-    norm = DenseNet.batchNorm(inputs, momentum, "\(name)_bn")
-    conv = Conv2D(inputs: inputs, filters: inputs / 2, kernelSize: 1, useBias: false, name: "\(name)_conv")
+  init(inputs: Int, norms: NormOptions, name: String) {
+    norm = norms.layer(inputs, "\(name)_bn")
+    conv = Conv2D(
+      inputs: inputs, filters: inputs / 2, kernelSize: 1, useBias: false, isTrainable: norms.isTrainable,
+      name: "\(name)_conv")
   }
 
   func callAsFunction(_ x: Tensor) -> Tensor {
     conv(norm(x).relu()).averagePool(window: (2, 2), strides: (2, 2))
+  }
+
+  func describe(in graph: inout ModelGraph, _ x: ModelGraph.Value, name: String) -> ModelGraph.Value {
+    let y = graph.convolution(conv, graph.leakyReLU(graph.batchNorm(norm, x), slope: 0, name: "\(name)_relu"))
+    return graph.add(
+      .averagePool(window: (2, 2), strides: (2, 2)), [y],
+      shape: [y.shape[0], y.shape[1] / 2, y.shape[2] / 2, y.shape[3]], name: "\(name)_pool")
   }
 }

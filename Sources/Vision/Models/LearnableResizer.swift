@@ -28,6 +28,8 @@ public struct LearnableResizer: Module {
     public var batchNormMomentum: Float = 0.99
     /// Added to variances; see ``BatchNorm``.
     public var batchNormEpsilon: Float = 1e-3
+    /// Whether training changes the weights.
+    public var isTrainable = true
 
     /// The published choices.
     public init() {}
@@ -37,6 +39,7 @@ public struct LearnableResizer: Module {
       a.targetSize == b.targetSize && a.filters == b.filters && a.blocks == b.blocks
         && a.interpolation == b.interpolation && a.antialias == b.antialias && a.slope == b.slope
         && a.batchNormMomentum == b.batchNormMomentum && a.batchNormEpsilon == b.batchNormEpsilon
+        && a.isTrainable == b.isTrainable
     }
   }
 
@@ -60,25 +63,36 @@ public struct LearnableResizer: Module {
     func batchNorm() -> BatchNorm {
       BatchNorm(
         channels: n, momentum: options.batchNormMomentum, epsilon: options.batchNormEpsilon,
-        name: numbers.next("batch_normalization"))
+        isTrainable: options.isTrainable, name: numbers.next("batch_normalization"))
     }
-    wide = Conv2D(inputs: 3, filters: n, kernelSize: 7, name: numbers.next("conv2d"))
-    pointwise = Conv2D(inputs: n, filters: n, kernelSize: 1, name: numbers.next("conv2d"))
+    func conv(_ inputs: Int, _ filters: Int, _ size: Int, useBias: Bool = true) -> Conv2D {
+      Conv2D(
+        inputs: inputs, filters: filters, kernelSize: size, useBias: useBias, isTrainable: options.isTrainable,
+        name: numbers.next("conv2d"))
+    }
+    wide = conv(3, n, 7)
+    pointwise = conv(n, n, 1)
     norm = batchNorm()
     blocks = (0..<options.blocks).map { _ in
       ResidualBlock(
-        conv1: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
-        norm1: batchNorm(),
-        conv2: Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d")),
+        conv1: conv(n, n, 3, useBias: false), norm1: batchNorm(), conv2: conv(n, n, 3, useBias: false),
         norm2: batchNorm(), slope: options.slope)
     }
-    last = Conv2D(inputs: n, filters: n, kernelSize: 3, useBias: false, name: numbers.next("conv2d"))
+    last = conv(n, n, 3, useBias: false)
     lastNorm = batchNorm()
-    output = Conv2D(inputs: n, filters: 3, kernelSize: 7, name: numbers.next("conv2d"))
+    output = conv(n, 3, 7)
   }
 
   /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
-  public func callAsFunction(_ images: Tensor) -> Tensor {
+  public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: options.targetSize) }
+
+  /// Images [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3]: the weights fit any size.
+  public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
+    func resized(_ x: some TensorOperand) -> Tensor {
+      x.resized(
+        height: targetSize.height, width: targetSize.width, interpolation: options.interpolation,
+        antialias: options.antialias)
+    }
     let naive = resized(images)
     var x = pointwise(wide(images).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)
     x = norm(x)
@@ -89,10 +103,32 @@ public struct LearnableResizer: Module {
     return naive.adding(output(features))
   }
 
-  private func resized(_ x: some TensorOperand) -> Tensor {
-    x.resized(
-      height: options.targetSize.height, width: options.targetSize.width, interpolation: options.interpolation,
-      antialias: options.antialias)
+  /// Writes the same down: images of 0…1 to images.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    graph.within(name) { graph in
+      var numbers = LayerNumbers()
+      func resized(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {
+        graph.resize(
+          x, to: options.targetSize, options.interpolation, antialias: options.antialias, name: numbers.next("resize"))
+      }
+      func leaky(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {
+        graph.leakyReLU(x, slope: options.slope, name: numbers.next("leaky_re_lu"))
+      }
+      let naive = resized(images, &graph)
+      var x = leaky(graph.convolution(wide, images), &graph)
+      x = leaky(graph.convolution(pointwise, x), &graph)
+      x = graph.batchNorm(norm, x)
+      let bottleneck = resized(x, &graph)
+      var features = bottleneck
+      for block in blocks {
+        let inner = leaky(graph.batchNorm(block.norm1, graph.convolution(block.conv1, features)), &graph)
+        let residual = graph.batchNorm(block.norm2, graph.convolution(block.conv2, inner))
+        features = graph.sum(features, residual, name: numbers.next("add"))
+      }
+      let residual = graph.batchNorm(lastNorm, graph.convolution(last, features))
+      features = graph.sum(bottleneck, residual, name: numbers.next("add"))
+      return graph.sum(naive, graph.convolution(output, features), name: numbers.next("add"))
+    }
   }
 }
 
@@ -111,7 +147,7 @@ private struct ResidualBlock: Module {
 }
 
 /// Keras's automatic layer names: `conv2d`, `conv2d_1`, …
-private struct LayerNumbers {
+struct LayerNumbers {
   private var counts: [String: Int] = [:]
 
   mutating func next(_ kind: String) -> String {

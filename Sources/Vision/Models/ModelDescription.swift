@@ -3,7 +3,8 @@ import Operations
 
 /// Everything that decides which model is built; written to a run's `config.json`.
 public struct ModelDescription: Sendable, Equatable, Codable {
-  /// `resizer+densenet121` or `densenet121` (the baseline: a plain resize in front), and the larger DenseNets alike.
+  /// `resizer+densenet121`, `muller+densenet121` or `densenet121` (the baseline: a plain resize in front), and the larger
+  /// DenseNets alike.
   public var model = "resizer+densenet121"
   /// Height that photos are squashed to.
   public var inputHeight = 300
@@ -23,41 +24,68 @@ public struct ModelDescription: Sendable, Equatable, Codable {
   public var classes = 2
   /// Momentum of the moving statistics; see ``BatchNorm``.
   public var batchNormMomentum: Float = 0.99
+  /// The part that training leaves as it is; nil for none.
+  public var frozen: Part?
+
+  /// The parts of a model that can be frozen.
+  public enum Part: String, Sendable, Codable, CaseIterable {
+    case resizer, backbone
+    /// The backbone without its last layer, the classes.
+    case features
+  }
 
   /// The published model.
   public init() {}
 
   /// The names that `model` may have.
-  public static let models = DenseNet.Variant.allCases.flatMap { ["resizer+\($0.rawValue)", $0.rawValue] }
+  public static let models = DenseNet.Variant.allCases.flatMap {
+    ["resizer+\($0.rawValue)", "muller+\($0.rawValue)", $0.rawValue]
+  }
 
   /// Builds the model. Throws `ModelError` for a name or size that makes none.
   public func build() throws -> ImageClassifier {
     guard Self.models.contains(model),
-      let backbone = DenseNet.Variant(rawValue: String(model.split(separator: "+").last ?? ""))
+      let backbone = DenseNet.Variant(rawValue: backboneName)
     else { throw ModelError.unknownModel(model) }
     guard let interpolation = Interpolation(rawValue: interpolation) else {
       throw ModelError.unknownInterpolation(interpolation)
     }
     // The stem and the three transitions halve five times; the last block needs a pixel.
     guard targetHeight >= 32, targetWidth >= 32 else { throw ModelError.targetTooSmall(targetHeight, targetWidth) }
-    let front: ImageResizer
-    if hasResizer {
+    if frozen == .resizer, !hasResizer { throw ModelError.noResizerToFreeze(model) }
+    return ImageClassifier(
+      resizer: front(interpolation),
+      backbone: DenseNet(
+        backbone, classes: classes, batchNormMomentum: batchNormMomentum,
+        isTrainable: frozen != .backbone && frozen != .features, isHeadTrainable: frozen != .backbone))
+  }
+
+  private func front(_ interpolation: Interpolation) -> ImageResizer {
+    if model.hasPrefix("resizer+") {
       var options = LearnableResizer.Options()
       options.targetSize = (targetHeight, targetWidth)
       options.filters = filters
       options.blocks = blocks
       options.interpolation = interpolation
       options.batchNormMomentum = batchNormMomentum
-      front = .learnable(LearnableResizer(options))
-    } else {
-      front = .plain(height: targetHeight, width: targetWidth, interpolation)
+      options.isTrainable = frozen != .resizer
+      return .learnable(LearnableResizer(options))
     }
-    return ImageClassifier(
-      resizer: front, backbone: DenseNet(backbone, classes: classes, batchNormMomentum: batchNormMomentum))
+    if model.hasPrefix("muller+") {
+      var options = MullerResizer.Options()
+      options.targetSize = (targetHeight, targetWidth)
+      options.interpolation = interpolation
+      options.isTrainable = frozen != .resizer
+      return .muller(MullerResizer(options))
+    }
+    return .plain(height: targetHeight, width: targetWidth, interpolation)
   }
 
-  /// Whether a learnable resizer comes first; otherwise a plain resize does.
-  public var hasResizer: Bool { model.hasPrefix("resizer+") }
+  /// Whether a resizer with weights comes first; otherwise a plain resize does.
+  public var hasResizer: Bool { model.contains("+") }
+
+  /// The backbone's name, such as `densenet121`.
+  public var backboneName: String { String(model.split(separator: "+").last ?? "") }
 }
 
 /// Why a model cannot be built.
@@ -65,6 +93,7 @@ public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
   case unknownModel(String)
   case unknownInterpolation(String)
   case targetTooSmall(Int, Int)
+  case noResizerToFreeze(String)
 
   /// Why it cannot be built and what would do, in one line.
   public var description: String {
@@ -75,6 +104,8 @@ public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
       "unknown interpolation '\(name)'; known are \(Interpolation.allCases.map(\.rawValue).joined(separator: ", "))"
     case .targetTooSmall(let height, let width):
       "the target size \(height)×\(width) is too small: a DenseNet halves it five times, so 32×32 is the least"
+    case .noResizerToFreeze(let name):
+      "the model \(name) has no resizer that could be frozen"
     }
   }
 }

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Weights between Fovea's safetensors and real Keras models, and a check that both give the same probabilities.
+
+Set-up as for Scripts/keras_reference.py:
+
+    python3 -m venv ~/keras && ~/keras/bin/pip install tensorflow-cpu keras safetensors
+
+Usage (`PYTHON` is that environment's python):
+
+    PYTHON Scripts/keras_weights.py check --run runs/pets PHOTO...          # the run's weights, in Keras and in Fovea
+    PYTHON Scripts/keras_weights.py export --run runs/pets pets.keras       # or .weights.h5: the run as a Keras file
+    PYTHON Scripts/keras_weights.py import densenet.weights.h5 densenet.safetensors --model densenet121 --classes 1000
+
+`check` loads the run's best.safetensors into the model of Scripts/keras_reference.py, by name, and compares `resized`,
+logits and probabilities on the photos as `fovea predict --save` read them; it writes the weights to .weights.h5 and reads
+them back on the way. Exits 1 when a value is further off than --limit (1e-5): the largest absolute difference over the
+larger of 1 and the largest value.
+
+`export` to .keras needs Scripts/keras_reference.py beside the program that reads it, for the layer of the plain resize.
+`import` builds the Keras model, lets Keras read the file (any that its load_weights reads), and writes Keras's names, which
+`fovea import` and `train --weights` understand.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import types
+
+import keras_reference as reference
+
+
+def fail(message):
+    sys.exit(f"keras_weights: error: {message}")
+
+
+def options_of_run(run):
+    path = os.path.join(run, "config.json")
+    try:
+        with open(path) as file:
+            model = json.load(file)["model"]
+    except (OSError, KeyError, ValueError) as error:
+        fail(f"{path} is not the configuration of a run: {error}")
+    return types.SimpleNamespace(
+        model=model["model"], input_size=(model["input_height"], model["input_width"]),
+        target_size=(model["target_height"], model["target_width"]), filters=model["filters"],
+        blocks=model["blocks"], interpolation=model["interpolation"], classes=model["classes"], resize="exact")
+
+
+def twin_of(o, softmax):
+    if o.model not in reference.MODELS:
+        fail(f"{o.model} has no Keras twin; there are {', '.join(reference.MODELS)}")
+    return reference.Twin(o, softmax=softmax)
+
+
+def load_into(twin, path):
+    from safetensors.numpy import load_file
+    tensors = load_file(path)
+    missing = sorted(set(twin.weights) - set(tensors))
+    unknown = sorted(set(tensors) - set(twin.weights))
+    if missing or unknown:
+        fail(f"{path}: missing in the file {missing[:3]}, unknown to Keras {unknown[:3]}")
+    for name, variable in twin.weights.items():
+        if tuple(variable.shape) != tensors[name].shape:
+            fail(f"{path}: {name} has shape {tensors[name].shape}, in Keras {tuple(variable.shape)}")
+        variable.assign(tensors[name])
+
+
+def weights_of(o):
+    return o.weights or os.path.join(o.run, "best.safetensors")
+
+
+def check(o):
+    import numpy as np
+    from safetensors.numpy import load_file
+    case = options_of_run(o.run)
+    twin = twin_of(case, softmax=False)
+    load_into(twin, weights_of(o))
+    with tempfile.TemporaryDirectory() as folder:
+        # Through Keras's own file and into a fresh model: what is compared is what a Keras user gets.
+        again = twin_of(case, softmax=False)
+        for index, (part, fresh) in enumerate(zip(twin.parts, again.parts)):
+            path = os.path.join(folder, f"{index}.weights.h5")
+            part.save_weights(path)
+            fresh.load_weights(path)
+        path = os.path.join(folder, "ours.safetensors")
+        command = [o.fovea, "predict", "--run", o.run, "--weights", weights_of(o), "--save", path, "--csv", *o.photos]
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+            fail("fovea predict failed")
+        ours = load_file(path)
+    theirs = {"resized": [], "logits": [], "probabilities": []}
+    for start in range(0, len(ours["photos"]), 16):
+        resized = again.resized(reference.tf.constant(ours["photos"][start:start + 16]), training=False)
+        logits = again.backbone(resized, training=False)
+        for name, value in (("resized", resized), ("logits", logits),
+                            ("probabilities", reference.keras.ops.softmax(logits))):
+            theirs[name].append(np.asarray(value))
+    failed = False
+    print(f"Keras {reference.keras.__version__}, {len(ours['photos'])} photos, {len(twin.weights)} weights, "
+          f"limit {o.limit:g}")
+    for name, values in theirs.items():
+        value = np.concatenate(values)
+        largest = max(1.0, float(np.abs(value).max()))
+        error = float(np.abs(ours[name] - value).max()) / largest
+        failed |= not error <= o.limit
+        print(f"{name:14} {str(value.shape):20} largest {largest:7.2f}  error {error:.1e}"
+              + ("" if error <= o.limit else "   BEYOND THE LIMIT"))
+    sys.exit(1 if failed else 0)
+
+
+def export(o):
+    twin = twin_of(options_of_run(o.run), softmax=True)
+    load_into(twin, weights_of(o))
+    model = twin.keras_model()
+    if o.file.endswith(".weights.h5"):
+        model.save_weights(o.file)
+    elif o.file.endswith(".keras"):
+        model.save(o.file)
+    else:
+        fail(f"{o.file} must end in .weights.h5 or .keras")
+    print(f"Wrote {o.file}")
+
+
+def import_weights(o):
+    import numpy as np
+    from safetensors.numpy import save_file
+    o.resize = "exact"
+    twin = twin_of(o, softmax=True)
+    target = twin.parts[0] if len(twin.parts) == 1 else twin.keras_model()
+    try:
+        target.load_weights(o.source)
+    except (OSError, ValueError) as error:
+        fail(f"{o.source}: {str(error).splitlines()[0]}")
+    save_file({name: np.asarray(variable) for name, variable in twin.weights.items()}, o.file, {"model": o.model})
+    print(f"Wrote {o.file}: {len(twin.weights)} tensors")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = p.add_subparsers(dest="task", required=True)
+    for task in ("check", "export"):
+        t = tasks.add_parser(task)
+        t.add_argument("--run", default="runs/latest", help="folder of the run (default: %(default)s)")
+        t.add_argument("--weights", help="other weights than the run's best")
+        if task == "check":
+            t.add_argument("--fovea", default=".build/debug/fovea", help="the program (default: %(default)s)")
+            t.add_argument("--limit", type=float, default=1e-5, help="largest error (default: %(default)s)")
+            t.add_argument("photos", nargs="+", metavar="PHOTO")
+        else:
+            t.add_argument("file", help=".keras or .weights.h5")
+    t = tasks.add_parser("import")
+    t.add_argument("source", help="Keras's file")
+    t.add_argument("file", help="safetensors to write")
+    t.add_argument("--model", choices=reference.MODELS, default="densenet121")
+    t.add_argument("--input-size", type=reference.parse_size, default=(300, 300), metavar="HxW")
+    t.add_argument("--target-size", type=reference.parse_size, default=(150, 150), metavar="HxW")
+    t.add_argument("--filters", type=reference.positive, default=16)
+    t.add_argument("--blocks", type=int, default=1)
+    t.add_argument("--interpolation", choices=reference.INTERPOLATIONS, default="bilinear")
+    t.add_argument("--classes", type=reference.positive, default=2)
+    o = p.parse_args()
+    reference.import_numpy()
+    reference.import_keras("float32")
+    {"check": check, "export": export, "import": import_weights}[o.task](o)
+
+
+if __name__ == "__main__":
+    main()
