@@ -16,6 +16,7 @@ public struct ProfileEntry: Sendable {
   public var kind: String {
     let words = label.split(separator: " ")
     let plain = words.prefix { !$0.contains(where: \.isNumber) && !$0.hasPrefix("[") }
+    if plain.last == "of" { return plain.dropLast().joined(separator: " ") }
     let isConvolution = label.hasPrefix("conv")
     return (plain + (isConvolution ? words.dropFirst(plain.count).prefix(1) : [])).joined(separator: " ")
   }

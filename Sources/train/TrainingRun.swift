@@ -93,22 +93,27 @@ struct TrainingRun {
     ) { classifier($0).logits }
 
     // The pictures before training, also those of a resumed run.
-    var pictures =
+    let pictures =
       try model.hasResizer
-      ? SamplePictures(from: split.validation, model: model, on: device) : nil
-    try pictures?.capture(classifier)
+      ? SamplePictures(from: split.validation, model: model, before: classifier, on: device) : nil
     if let checkpoint {
       try checkpoint.restore(trainer)
       say("Resumed  \(position(checkpoint.progress)), from \(checkpoint.path)")
     }
 
+    let stepsDone = checkpoint?.progress.totalSteps ?? 0
+    let log = try StepLog(in: folder, after: stepsDone)
+    let profiler = StepProfiler(after: stepsDone)
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
       epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
       progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: [
-        ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
+        ProgressReporter(), log, profiler, RunFiles(folder, model: model.model, loaders: [training, validation]),
+        ReportWriter(
+          folder, configuration, classifier, validation: split.validation, pictures: pictures, log: log,
+          profiler: profiler),
         // After everything else: a checkpoint says that all before it has been done.
         Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
           [
@@ -126,11 +131,9 @@ struct TrainingRun {
     if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
       say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
     }
-    try trainer.withResultingWeights { try pictures?.capture(classifier) }
-    try pictures?.write(to: folder.path(of: "resized.png"))
     say(
-      "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
-        + (pictures == nil ? "" : ", resized.png"))
+      "Wrote \(folder.path): report.html, model.safetensors (last), best.safetensors, history.json, history.csv, "
+        + "steps.csv, config.json" + (pictures == nil ? "" : ", resized.png"))
   }
 
   /// Makes room for a new run. A stopped one is not lost by mistake.

@@ -182,7 +182,8 @@ import Testing
       ProfileEntry(label: label, start: 0, end: 1, flops: 0, bytes: 0).kind
     }
     #expect(kind("softmax gradient [64, 2]") == "softmax gradient")
-    #expect(kind("conv 3x3/1 128→32 [64, 19, 19]") == "conv 3x3/1")
+    #expect(kind("conv filter gradient 3×3/2 3→64 on 64×150×150") == "conv filter gradient 3×3/2")
+    #expect(kind("sum of 64") == "sum")
     #expect(kind("copy to device") == "copy to device")
   }
 
