@@ -1,7 +1,7 @@
 import Fovea
 import NeuralNetwork
 
-/// Writes `report.html`, and `resized.png` where there is a resizer, after each epoch.
+/// Writes `report.html` after each epoch, and where there is a resizer its pictures to `resized.png` and TensorBoard.
 final class ReportWriter: Callback {
   private let folder: RunDirectory
   private let configuration: RunConfiguration
@@ -10,11 +10,13 @@ final class ReportWriter: Callback {
   private let pictures: SamplePictures?
   private let log: StepLog
   private let profiler: StepProfiler
+  private let tensorBoard: TensorBoardLogger
   private var predictions: [TrainingPhase: [Prediction]] = [:]
 
   init(
     _ folder: RunDirectory, _ configuration: RunConfiguration, _ classifier: ImageClassifier,
-    validation: any ImageDataset, pictures: SamplePictures?, log: StepLog, profiler: StepProfiler
+    validation: any ImageDataset, pictures: SamplePictures?, log: StepLog, profiler: StepProfiler,
+    tensorBoard: TensorBoardLogger
   ) {
     self.folder = folder
     self.configuration = configuration
@@ -23,6 +25,7 @@ final class ReportWriter: Callback {
     self.pictures = pictures
     self.log = log
     self.profiler = profiler
+    self.tensorBoard = tensorBoard
   }
 
   func validationDidEnd(_ predictions: [Prediction], of phase: TrainingPhase, in loop: TrainingLoop) {
@@ -32,7 +35,10 @@ final class ReportWriter: Callback {
   func epochDidEnd(in loop: TrainingLoop) throws {
     if let pictures {
       try loop.trainer.withResultingWeights { try pictures.capture(classifier) }
-      try AtomicFile.write(try ImageCodec.encodePNG(pictures.grid()), to: folder.path(of: "resized.png"))
+      let grid = pictures.grid()
+      let png = try ImageCodec.encodePNG(grid)
+      try AtomicFile.write(png, to: folder.path(of: "resized.png"))
+      try tensorBoard.write(image: png, height: grid.height, width: grid.width, tag: "resized", in: loop)
     }
     try folder.write(report(loop).html(), to: "report.html")
   }

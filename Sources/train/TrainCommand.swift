@@ -41,6 +41,9 @@ struct TrainCommand: ParsableCommand {
   @Flag(help: "Start over in a folder that holds a stopped run, whose checkpoints are lost.")
   var overwrite = false
 
+  @Flag(help: "Add histograms of all weights and gradients to the TensorBoard files after each epoch.")
+  var histograms = false
+
   @OptionGroup(title: "Device") var device: DeviceOptions
   @OptionGroup(title: "Model") var model: ModelOptions
 

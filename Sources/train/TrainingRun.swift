@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Fovea
 import Foundation
+import NeuralNetwork
 
 /// One run of the main job: data, model, epochs, and the files it leaves in its folder.
 struct TrainingRun {
@@ -104,16 +105,19 @@ struct TrainingRun {
     let stepsDone = checkpoint?.progress.totalSteps ?? 0
     let log = try StepLog(in: folder, after: stepsDone)
     let profiler = StepProfiler(after: stepsDone)
+    let tensorBoard = try TensorBoardLogger(
+      folder: Self.eventFolder(of: folder), after: stepsDone, log: log, histograms: options.histograms)
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
       epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
       progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: [
-        ProgressReporter(), log, profiler, RunFiles(folder, model: model.model, loaders: [training, validation]),
+        ProgressReporter(), log, profiler, tensorBoard,
+        RunFiles(folder, model: model.model, loaders: [training, validation]),
         ReportWriter(
           folder, configuration, classifier, validation: split.validation, pictures: pictures, log: log,
-          profiler: profiler),
+          profiler: profiler, tensorBoard: tensorBoard),
         // After everything else: a checkpoint says that all before it has been done.
         Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
           [
@@ -133,7 +137,7 @@ struct TrainingRun {
     }
     say(
       "Wrote \(folder.path): report.html, model.safetensors (last), best.safetensors, history.json, history.csv, "
-        + "steps.csv, config.json" + (pictures == nil ? "" : ", resized.png"))
+        + "steps.csv, tensorboard, config.json" + (pictures == nil ? "" : ", resized.png"))
   }
 
   /// Makes room for a new run. A stopped one is not lost by mistake.
@@ -144,7 +148,12 @@ struct TrainingRun {
           + "start over with --overwrite, or choose another --output")
     }
     try checkpoints.removeAll()
+    // TensorBoard would draw both runs as one.
+    let events = Self.eventFolder(of: folder)
+    if FileManager.default.fileExists(atPath: events) { try AtomicFolder.remove(events) }
   }
+
+  private static func eventFolder(of folder: RunDirectory) -> String { folder.path(of: "tensorboard") }
 
   private func position(_ progress: TrainingProgress) -> String {
     progress.isFinished
