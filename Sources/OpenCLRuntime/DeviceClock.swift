@@ -8,6 +8,12 @@ extension Device {
     public var nanoseconds: Int64
     /// The true offset differs by at most so many nanoseconds.
     public var uncertainty: Int64
+
+    /// Creates an offset.
+    public init(nanoseconds: Int64, uncertainty: Int64) {
+      self.nanoseconds = nanoseconds
+      self.uncertainty = uncertainty
+    }
   }
 
   /// Compares the device's clock with the host's; the device must be profiling. Waits for all work.

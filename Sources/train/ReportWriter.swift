@@ -73,8 +73,9 @@ final class ReportWriter: Callback {
 
   private func mostConfidentMistakes(_ predictions: [Prediction], limit: Int = 12) throws -> [RunReport.Mistake] {
     let (height, width) = (configuration.model.inputHeight, configuration.model.inputWidth)
-    let mistakes = predictions.filter { !$0.isCorrect && $0.confidence.isFinite }.sorted { $0.confidence > $1.confidence }.prefix(limit)
-    return try mistakes.compactMap { mistake in
+    let mistakes = predictions.filter { !$0.isCorrect && $0.confidence.isFinite }
+      .sorted { $0.confidence > $1.confidence }
+    return try mistakes.prefix(limit).compactMap { mistake in
       guard let image = mistake.image else { return nil }
       let pixels = try validation.pixels(at: image, height: height, width: width)
       let picture = RGBImage(width: width, height: height, pixels: pixels)
@@ -98,6 +99,7 @@ final class ReportWriter: Callback {
     choices += [
       ("Epochs", "\(c.epochs)"), ("Batch size", "\(c.batchSize)"), ("Optimizer", c.optimizer),
       ("Learning rate", "\(c.learningRate), \(c.schedule)" + (c.warmup > 0 ? ", \(c.warmup) steps of warm-up" : "")),
+      ("Command line", (["train"] + c.arguments).joined(separator: " ")),
       ("Weight decay", "\(c.weightDecay)"), ("Clipping of the gradients' norm", c.clipNorm.map { "\($0)" } ?? "none"),
       ("Label smoothing", "\(c.labelSmoothing)"), ("BatchNorm momentum", "\(m.batchNormMomentum)"),
       ("Seed", "\(c.seed)"), ("Decoding threads", "\(c.workers)"),

@@ -80,8 +80,10 @@ struct TrainingRun {
     describe(classifier)
 
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
+    let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
     let training = loader(
-      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training)
+      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training,
+      trace: trace)
     let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: skipped.validation)
     let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
@@ -104,7 +106,7 @@ struct TrainingRun {
 
     let stepsDone = checkpoint?.progress.totalSteps ?? 0
     let log = try StepLog(in: folder, after: stepsDone)
-    let profiler = StepProfiler(after: stepsDone)
+    let profiler = StepProfiler(after: stepsDone + (trace == nil ? 0 : options.profileSteps))
     let tensorBoard = try TensorBoardLogger(
       folder: Self.eventFolder(of: folder), after: stepsDone, log: log, histograms: options.histograms)
     let loop = TrainingLoop(
@@ -112,7 +114,7 @@ struct TrainingRun {
       epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
       progress: checkpoint?.progress ?? TrainingProgress(),
-      callbacks: [
+      callbacks: (trace.map { [$0] } ?? []) + [
         ProgressReporter(), log, profiler, tensorBoard,
         RunFiles(folder, model: model.model, loaders: [training, validation]),
         ReportWriter(
@@ -183,13 +185,17 @@ private struct SkippedFiles: Codable {
 }
 
 extension TrainingRun {
-  private func loader(_ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile])
-    -> BatchLoader
-  {
-    BatchLoader(
+  private func loader(
+    _ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile],
+    trace: TraceRecorder? = nil
+  ) -> BatchLoader {
+    var observer: (@Sendable (LoaderActivity) -> Void)?
+    if let trace { observer = { activity in trace.add(Trace.Span(activity)) } }
+    return BatchLoader(
       dataset, batchSize: configuration.batchSize, height: configuration.model.inputHeight,
       width: configuration.model.inputWidth, seed: configuration.seed, shuffle: shuffle,
-      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
+      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped,
+      observer: observer)
   }
 
   private func describe(_ classifier: ImageClassifier) {
@@ -205,5 +211,17 @@ extension TrainingRun {
     say(
       "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
+  }
+}
+
+extension Trace.Span {
+  /// What a thread of the loader did.
+  fileprivate init(_ activity: LoaderActivity) {
+    let name =
+      switch activity.work {
+      case .decode(let name): name
+      case .assemble(let pictures): "batch of \(pictures)"
+      }
+    self.init(name: name, lane: "0 Image loader \(activity.worker + 1)", start: activity.start, end: activity.end)
   }
 }
