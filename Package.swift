@@ -6,7 +6,7 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 // Dependencies only point one way: COpenCL → OpenCLRuntime → TensorCore → Operations → NeuralNetwork, from which
-// Vision and Training branch off and never see each other; the commands join them.
+// Vision and Training, over TensorBoard, branch off and never see each other; the commands join them.
 let package = Package(
   name: "Fovea",
   platforms: [.macOS(.v15)],
@@ -41,7 +41,9 @@ let package = Package(
     .target(
       name: "Vision",
       dependencies: ["CImageCodecs", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
-    .target(name: "Training", dependencies: ["NeuralNetwork", log]),
+    // Event files; event.pb.swift is generated from event.proto.
+    .target(name: "TensorBoard", dependencies: ["NeuralNetwork", protobuf], exclude: ["event.proto"]),
+    .target(name: "Training", dependencies: ["NeuralNetwork", "TensorBoard", log]),
     .target(
       name: "Fovea",
       dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
@@ -72,6 +74,7 @@ let package = Package(
     .testTarget(
       name: "NeuralNetworkTests",
       dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
+    .testTarget(name: "TensorBoardTests", dependencies: ["TensorBoard", protobuf]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),

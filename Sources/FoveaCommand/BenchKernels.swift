@@ -45,7 +45,7 @@ struct BenchKernels: ParsableCommand {
     let total = rows.reduce(0) { $0 + $1.milliseconds }
     print(
       String(
-        format: "%@\nroofs: %.0f GFLOP/s, %.1f GB/s; one step: %.0f ms in %d launches",
+        format: "%@\nroofs: %.0f GFLOP/s, %.1f GB/s; one step: %.0f ms in %d launches and copies",
         device.description.summary, peak.flopsPerSecond * 1e-9, peak.bytesPerSecond * 1e-9, total, entries.count))
     print("      ms  share  GFLOP/s    GB/s  of roof  launches")
     for row in rows.prefix(lines) {
@@ -54,19 +54,11 @@ struct BenchKernels: ParsableCommand {
           format: "%8.1f  %4.1f%%  %7.1f  %6.1f  %6.0f%%  %4d × ", row.milliseconds, 100 * row.milliseconds / total,
           row.gflopPerSecond, row.gigabytesPerSecond, row.shareOfRoof * 100, row.count) + row.launch)
     }
-    let kinds = Dictionary(grouping: entries) { Self.kind($0.label) }
+    let kinds = Dictionary(grouping: entries, by: \.kind)
       .mapValues { $0.reduce(0) { $0 + $1.seconds } * 1e3 }.sorted { $0.value > $1.value }
     print("by kind:")
     for (kind, milliseconds) in kinds {
       print(String(format: "%8.1f  %4.1f%%  ", milliseconds, 100 * milliseconds / total) + kind)
     }
-  }
-
-  /// A label without its sizes: words up to the first that holds a digit, or for convolutions up to the window.
-  private static func kind(_ label: String) -> String {
-    let words = label.split(separator: " ")
-    let plain = words.prefix { !$0.contains(where: \.isNumber) && !$0.hasPrefix("[") }
-    let isConvolution = label.hasPrefix("conv")
-    return (plain + (isConvolution ? words.dropFirst(plain.count).prefix(1) : [])).joined(separator: " ")
   }
 }

@@ -18,11 +18,12 @@ extension Buffer {
     precondition(
       host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
     guard host.memory.count > 0 else { return }
-    device.enqueue("clEnqueueWriteBuffer") { queue in
-      var event: cl_event?
+    var written: cl_event?
+    defer { if let written { clReleaseEvent(written) } }
+    device.enqueueCopy("clEnqueueWriteBuffer", "copy to device", bytes: host.memory.count) { queue in
       let status = clEnqueueWriteBuffer(
-        queue, memory, cl_bool(CL_FALSE), 0, host.memory.count, host.memory.baseAddress, 0, nil, &event)
-      guard status == CL_SUCCESS, let event else { return status }
+        queue, memory, cl_bool(CL_FALSE), 0, host.memory.count, host.memory.baseAddress, 0, nil, &written)
+      guard status == CL_SUCCESS, let event = written else { return (status, nil) }
       // The box is released by the callback.
       let keeper = Unmanaged.passRetained(host)
       let callback = clSetEventCallback(
@@ -30,8 +31,7 @@ extension Buffer {
         { _, _, keeper in
           if let keeper { Unmanaged<HostBytes>.fromOpaque(keeper).release() }
         }, keeper.toOpaque())
-      clReleaseEvent(event)
-      return callback
+      return (callback, event)
     }
   }
 
@@ -39,9 +39,10 @@ extension Buffer {
   public func enqueueRead(floats count: Int, at offset: Int = 0) -> PendingRead {
     precondition((offset + count) * 4 <= byteCount, "Buffer.enqueueRead: out of range")
     let read = PendingRead(device: device, count: count)
-    device.enqueue("clEnqueueReadBuffer") { queue in
-      clEnqueueReadBuffer(
+    device.enqueueCopy("clEnqueueReadBuffer", "copy to host", bytes: count * 4) { queue in
+      let status = clEnqueueReadBuffer(
         queue, memory, cl_bool(CL_FALSE), offset * 4, count * 4, read.values.baseAddress, 0, nil, &read.event)
+      return (status, read.event)
     }
     device.flush()
     return read

@@ -10,12 +10,9 @@ import Synchronization
 public final class Device: @unchecked Sendable {
   public let description: DeviceDescription
   public let pool: BufferPool
-  /// Whether launches are timed with events, which costs a little for each launch.
-  public let isProfiling: Bool
 
   private let context: cl_context
-  private let queue: cl_command_queue
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   /// Counts of what the device was asked to do since it was opened.
   public struct Counters: Sendable {
@@ -28,6 +25,8 @@ public final class Device: @unchecked Sendable {
   }
 
   private struct State: @unchecked Sendable {
+    var queue: cl_command_queue
+    var isProfiling: Bool
     var failure: OpenCLError?
     var kernels: [KernelKey: cl_kernel] = [:]
     var programs: [ProgramKey: cl_program] = [:]
@@ -56,7 +55,6 @@ public final class Device: @unchecked Sendable {
 
   public init(_ description: DeviceDescription, profiling: Bool = false) throws {
     self.description = description
-    isProfiling = profiling
     pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
@@ -67,27 +65,51 @@ public final class Device: @unchecked Sendable {
     guard let context = clCreateContext(&properties, 1, &deviceID, nil, nil, &status) else {
       throw OpenCLError.callFailed(call: "clCreateContext", code: status, device: description.name)
     }
+    self.context = context
+    let queue = try Self.makeQueue(context, description, profiling: profiling)
+    state = Mutex(State(queue: queue, isProfiling: profiling))
+  }
+
+  private static func makeQueue(_ context: cl_context, _ description: DeviceDescription, profiling: Bool) throws
+    -> cl_command_queue
+  {
+    var status: cl_int = 0
     let flags = profiling ? cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE) : 0
     guard let queue = clCreateCommandQueue(context, description.deviceID, flags, &status) else {
       throw OpenCLError.callFailed(call: "clCreateCommandQueue", code: status, device: description.name)
     }
-    self.context = context
-    self.queue = queue
+    return queue
   }
 
   deinit {
-    clFinish(queue)
     state.withLock { state in
+      clFinish(state.queue)
       for kernel in state.kernels.values { clReleaseKernel(kernel) }
       for program in state.programs.values { clReleaseProgram(program) }
     }
     pool.trim()
-    clReleaseCommandQueue(queue)
+    state.withLock { _ = clReleaseCommandQueue($0.queue) }
     clReleaseContext(context)
   }
 
   /// The first failure since the device was opened, if any.
   public var failure: OpenCLError? { state.withLock { $0.failure } }
+
+  /// Whether launches and copies are timed with events, which costs a little for each.
+  public var isProfiling: Bool { state.withLock { $0.isProfiling } }
+
+  /// Starts or ends timing. Waits for all work and goes on in a new queue, because OpenCL fixes at a queue's creation
+  /// whether it times. What was timed before stays for `takeProfile`.
+  public func setProfiling(_ isProfiling: Bool) throws {
+    try synchronize()
+    try state.withLock { state in
+      guard state.isProfiling != isProfiling else { return }
+      let queue = try Self.makeQueue(context, description, profiling: isProfiling)
+      clReleaseCommandQueue(state.queue)
+      state.queue = queue
+      state.isProfiling = isProfiling
+    }
+  }
 
   /// Launches and builds since the device was opened.
   public var counters: Counters { state.withLock { $0.counters } }
@@ -150,8 +172,8 @@ public final class Device: @unchecked Sendable {
           var event: cl_event?
           let status = withUnsafeMutablePointer(to: &event) { event in
             clEnqueueNDRangeKernel(
-              queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
-              isProfiling ? event : nil)
+              state.queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
+              state.isProfiling ? event : nil)
           }
           try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
           if let event {
@@ -167,7 +189,7 @@ public final class Device: @unchecked Sendable {
         }
         state.launchesSinceFlush += 1
         if state.launchesSinceFlush >= 32 {
-          clFlush(queue)
+          clFlush(state.queue)
           state.launchesSinceFlush = 0
         }
       } catch let error as OpenCLError {
@@ -178,7 +200,7 @@ public final class Device: @unchecked Sendable {
     }
   }
 
-  /// Waits for all work and returns the timed launches since the last call, in launch order.
+  /// Waits for all work and returns the timed launches and copies since the last call, in launch order.
   public func takeProfile() throws -> [ProfileEntry] {
     try synchronize()
     return state.withLock { $0.profile.drain() }
@@ -196,9 +218,25 @@ public final class Device: @unchecked Sendable {
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
       guard state.failure == nil else { return }
-      let status = body(queue)
+      let status = body(state.queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
+      }
+    }
+  }
+
+  /// Runs a call that copies between host and device and gives its event; profiles list it under `label`.
+  func enqueueCopy(_ name: String, _ label: String, bytes: Int, _ body: (cl_command_queue) -> (cl_int, cl_event?)) {
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      let (status, event) = body(state.queue)
+      guard status == CL_SUCCESS else {
+        state.failure = .callFailed(call: name, code: status, device: description.name)
+        return
+      }
+      if state.isProfiling, let event {
+        clRetainEvent(event)
+        state.profile.events.append((event, LaunchCost(label, bytes: Double(bytes))))
       }
     }
   }

@@ -13,17 +13,23 @@ public struct TrainingBatch: Sendable {
   public let partners: [Int32]?
   /// Where photos are mixtures, the share of the one of class `labels`.
   public let share: Float
+  /// The position of each photo in its data set, where there is one.
+  public let indices: [Int]?
 
   /// A batch; traps when the counts do not fit together.
-  public init(pixels: [UInt8], shape: Shape, labels: [Int32], partners: [Int32]? = nil, share: Float = 1) {
+  public init(
+    pixels: [UInt8], shape: Shape, labels: [Int32], partners: [Int32]? = nil, share: Float = 1, indices: [Int]? = nil
+  ) {
     precondition(
-      pixels.count == shape.count && labels.count == shape[0] && partners?.count ?? labels.count == labels.count,
+      pixels.count == shape.count && labels.count == shape[0] && partners?.count ?? labels.count == labels.count
+        && indices?.count ?? labels.count == labels.count,
       "TrainingBatch: \(labels.count) labels and \(pixels.count) bytes for \(shape)")
     self.pixels = pixels
     self.shape = shape
     self.labels = labels
     self.partners = partners
     self.share = share
+    self.indices = indices
   }
 
   /// Number of photos.

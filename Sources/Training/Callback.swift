@@ -22,6 +22,9 @@ public protocol Callback: AnyObject {
   /// A phase is over.
   func phaseDidEnd(_ phase: TrainingPhase, _ scores: Scores, in loop: TrainingLoop) throws
 
+  /// A validation is over: what the model said about each image, in the order of the validation source.
+  func validationDidEnd(_ predictions: [Prediction], of phase: TrainingPhase, in loop: TrainingLoop) throws
+
   /// Whether to let the device come to rest after the run's training step `step`, counted from 1, so that weights and
   /// `loop.progress` agree; `deviceDidRest` follows. Costs a step the overlap with the host.
   func wantsRest(after step: Int) -> Bool
@@ -40,6 +43,7 @@ extension Callback {
   public func phaseDidBegin(_ phase: TrainingPhase, steps: Int, in loop: TrainingLoop) throws {}
   public func stepDidFinish(_ step: Int, _ scores: Scores, of phase: TrainingPhase, in loop: TrainingLoop) throws {}
   public func phaseDidEnd(_ phase: TrainingPhase, _ scores: Scores, in loop: TrainingLoop) throws {}
+  public func validationDidEnd(_ predictions: [Prediction], of phase: TrainingPhase, in loop: TrainingLoop) throws {}
   public func wantsRest(after step: Int) -> Bool { false }
   public func deviceDidRest(in loop: TrainingLoop) throws {}
   public func epochDidEnd(in loop: TrainingLoop) throws {}

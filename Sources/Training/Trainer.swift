@@ -89,12 +89,15 @@ public final class Trainer {
 
   /// Scores the batches with the moving statistics. A loss may be NaN or infinite here: early in training these
   /// statistics can be far off.
+  ///
+  /// - Parameter predicted: gets what the model says about the images of each batch.
   public func evaluate(
-    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in }
+    next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in },
+    predicted: ([Prediction]) -> Void = { _ in }
   ) throws -> Scores {
     try run(
       isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
-      enqueue: evaluationStep)
+      predicted: predicted, enqueue: evaluationStep)
   }
 
   /// Runs `body` with the weights that the run is for: the averages where there are any.
@@ -126,12 +129,14 @@ public final class Trainer {
     let loss: PendingRead
     let correct: PendingRead
     let count: Int
+    /// Of an evaluation, once its logits are there.
+    var predictions: (() throws -> [Prediction])?
   }
 
   private func run<Step>(
     isTraining: Bool, onto scores: Scores, next: () throws -> Step?,
     report: (_ step: Int, _ scores: Scores) throws -> Void, wantsRest: () -> Bool, atRest: () throws -> Void,
-    enqueue: (Step) -> StepInFlight
+    predicted: ([Prediction]) -> Void = { _ in }, enqueue: (Step) -> StepInFlight
   ) throws -> Scores {
     var scores = scores
     var inFlight: [StepInFlight] = []
@@ -144,6 +149,7 @@ public final class Trainer {
         throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: nil)
       }
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
+      if let predictions = try oldest.predictions?() { predicted(predictions) }
       try report(step, scores)
     }
     while let step = try next() {
@@ -197,12 +203,22 @@ public final class Trainer {
   }
 
   private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
-    let (loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
-    return inFlight(loss, correct, batch.count)
+    let (logits, loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    var step = inFlight(loss, correct, batch.count)
+    let read = logits.storage.buffer.enqueueRead(floats: logits.shape.count, at: logits.elementOffset)
+    let (labels, indices, classes) = (batch.labels, batch.indices, classes)
+    step.predictions = {
+      let values = try read.wait()
+      return labels.indices.map { row in
+        Prediction(
+          image: indices?[row], truth: Int(labels[row]), logits: values[row * classes..<(row + 1) * classes])
+      }
+    }
+    return step
   }
 
   /// The mean loss over the batch that training lowers, and how many of it are classified correctly, both of shape [].
-  func trainingLoss(of batch: TrainingBatch) -> (loss: Tensor, correct: Tensor) {
+  func trainingLoss(of batch: TrainingBatch) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
     guard classWeights != nil || batch.partners != nil else {
       return loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
     }
@@ -227,10 +243,12 @@ public final class Trainer {
   /// - Parameter targets: [batch, classes].
   private func loss(
     of batch: TrainingBatch, targets: [Float], labelSmoothing: Float
-  ) -> (loss: Tensor, correct: Tensor) {
+  ) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
     let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
     let targets = Tensor(enqueueing: targets, shape: [batch.count, classes], on: device)
-    return forward(photos).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+    let logits = forward(photos)
+    let (loss, correct) = logits.softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+    return (logits, loss, correct)
   }
 
   private func inFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {

@@ -164,13 +164,15 @@ public final class TrainingLoop {
     let stream = validation.epoch(0, startingAt: 0)
     try begin(phase, steps: validation.batchesPerEpoch)
     var isCut = false
+    var predictions: [Prediction] = []
     let scores = try trainer.evaluate(
       next: {
         isCut = stop.isMade
         return isCut ? nil : try stream.next()
-      }, report: { step, scores in try finish(step: step, scores, of: phase) })
+      }, report: { step, scores in try finish(step: step, scores, of: phase) }, predicted: { predictions += $0 })
     if isCut { return nil }
     try end(phase, scores)
+    for callback in callbacks { try callback.validationDidEnd(predictions, of: phase, in: self) }
     return scores
   }
 

@@ -25,7 +25,8 @@ struct LoaderSource: BatchSource {
     func next() throws -> TrainingBatch? {
       try stream.next().map {
         TrainingBatch(
-          pixels: $0.pixels, shape: shape($0.count), labels: $0.labels, partners: $0.partners, share: $0.share)
+          pixels: $0.pixels, shape: shape($0.count), labels: $0.labels, partners: $0.partners, share: $0.share,
+          indices: $0.indices)
       }
     }
   }

@@ -1,20 +1,25 @@
 import Fovea
 import NeuralNetwork
 
-/// `resized.png`: six validation photos, each as the model sees it before and after training.
+/// A few validation photos, each as the model sees it before and after training.
 ///
 /// Columns: input | bilinear | learned before | difference before | learned after | difference after. A learned picture
 /// whose values leave 0…1 is shown stretched to its own range, a difference (learned − bilinear) around middle grey with
 /// its largest values at black and white, so that what is there can be seen.
-struct SamplePictures {
+final class SamplePictures {
   private let inputs: [RGBImage]
   private let photos: Tensor
   private let targetSize: (height: Int, width: Int)
   private let plain: [Float]
-  private var learned: [[Float]] = []
+  private let before: [Float]
+  private var after: [Float]
 
-  /// Takes the first `count` photos of the set that can be decoded.
-  init?(from dataset: any ImageDataset, count: Int = 6, model: ModelDescription, on device: Device) throws {
+  /// Takes the first `count` photos of the set that can be decoded, and what the untrained `classifier` makes of them;
+  /// nil when there are none.
+  init?(
+    from dataset: any ImageDataset, count: Int = 6, model: ModelDescription, before classifier: ImageClassifier,
+    on device: Device
+  ) throws {
     var pixels: [[UInt8]] = []
     for index in 0..<dataset.count where pixels.count < count {
       if let image = try? dataset.pixels(at: index, height: model.inputHeight, width: model.inputWidth) {
@@ -27,29 +32,39 @@ struct SamplePictures {
       Array(pixels.joined()), shape: [pixels.count, model.inputHeight, model.inputWidth, 3], on: device)
     targetSize = (model.targetHeight, model.targetWidth)
     plain = try photos.scaled(by: 1 / 255).resized(height: targetSize.height, width: targetSize.width).floats()
+    before = try classifier.resizer(photos.scaled(by: 1 / 255)).floats()
+    after = before
   }
 
-  /// Adds what the model makes of the photos now.
-  mutating func capture(_ classifier: ImageClassifier) throws {
-    learned.append(try classifier.resizer(photos.scaled(by: 1 / 255)).floats())
+  /// What the columns show.
+  static let captions = [
+    "input", "bilinear", "learned, before training", "its difference", "learned, now", "its difference now",
+  ]
+
+  /// Takes what the model makes of the photos now.
+  func capture(_ classifier: ImageClassifier) throws {
+    after = try classifier.resizer(photos.scaled(by: 1 / 255)).floats()
   }
 
-  func write(to path: String) throws {
+  /// A row for each photo, a picture for each caption; the learned ones in the target's size.
+  var rows: [[RGBImage]] {
     let size = targetSize.height * targetSize.width * 3
-    // Small pictures are enlarged to about the input's size.
-    let factor = max(inputs[0].height / targetSize.height, 1)
-    let rows = inputs.indices.map { index in
+    return inputs.indices.map { index in
       let range = index * size..<(index + 1) * size
       let bilinear = Array(plain[range])
-      var row = [inputs[index], picture(bilinear).enlarged(by: factor)]
-      for values in learned {
-        let difference = zip(values[range], bilinear).map(-)
-        row.append(picture(PictureValues.stretched(Array(values[range]))).enlarged(by: factor))
-        row.append(picture(PictureValues.centred(difference)).enlarged(by: factor))
-      }
-      return row
+      return [inputs[index], picture(bilinear)]
+        + [before, after].flatMap { learned in
+          let values = Array(learned[range])
+          return [picture(PictureValues.stretched(values)), picture(PictureValues.centred(zip(values, bilinear).map(-)))]
+        }
     }
-    try AtomicFile.write(try ImageCodec.encodePNG(PictureGrid.compose(rows)), to: path)
+  }
+
+  /// All pictures in one.
+  func grid() -> RGBImage {
+    // Small pictures are enlarged to about the input's size.
+    let factor = max(inputs[0].height / targetSize.height, 1)
+    return PictureGrid.compose(rows.map { [$0[0]] + $0.dropFirst().map { $0.enlarged(by: factor) } })
   }
 
   /// Values of 0…1 as a picture, clipped.

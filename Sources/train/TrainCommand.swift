@@ -41,6 +41,18 @@ struct TrainCommand: ParsableCommand {
   @Flag(help: "Start over in a folder that holds a stopped run, whose checkpoints are lost.")
   var overwrite = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Write a trace of the first steps for ui.perfetto.dev: what the decoding threads and the device's queue did.",
+      valueName: "file"))
+  var profile: String?
+
+  @Option(help: ArgumentHelp("Steps that --profile traces.", valueName: "n"))
+  var profileSteps = 5
+
+  @Flag(help: "Add histograms of all weights and gradients to the TensorBoard files after each epoch.")
+  var histograms = false
+
   @OptionGroup(title: "Device") var device: DeviceOptions
   @OptionGroup(title: "Model") var model: ModelOptions
   @OptionGroup(title: "Warm start") var warmStart: WarmStartOptions
@@ -157,6 +169,7 @@ struct TrainCommand: ParsableCommand {
     try positive(batchSize, "--batch-size")
     try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
+    try positive(profileSteps, "--profile-steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")
     try positive(earlyStopping, "--early-stopping")

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Fovea
 import Foundation
+import NeuralNetwork
 
 /// One run of the main job: data, model, epochs, and the files it leaves in its folder.
 struct TrainingRun {
@@ -80,8 +81,10 @@ struct TrainingRun {
     describe(classifier)
 
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
+    let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
     let training = loader(
-      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training)
+      split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training,
+      trace: trace)
     let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: skipped.validation)
     let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
@@ -96,22 +99,30 @@ struct TrainingRun {
     ) { classifier($0).logits }
 
     // The pictures before training, also those of a resumed run.
-    var pictures =
+    let pictures =
       try model.hasResizer
-      ? SamplePictures(from: split.validation, model: model, on: device) : nil
-    try pictures?.capture(classifier)
+      ? SamplePictures(from: split.validation, model: model, before: classifier, on: device) : nil
     if let checkpoint {
       try checkpoint.restore(trainer)
       say("Resumed  \(position(checkpoint.progress)), from \(checkpoint.path)")
     }
 
+    let stepsDone = checkpoint?.progress.totalSteps ?? 0
+    let log = try StepLog(in: folder, after: stepsDone)
+    let profiler = StepProfiler(after: stepsDone + (trace == nil ? 0 : options.profileSteps))
+    let tensorBoard = try TensorBoardLogger(
+      folder: Self.eventFolder(of: folder), after: stepsDone, log: log, histograms: options.histograms)
     let loop = TrainingLoop(
       trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
       epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
       progress: checkpoint?.progress ?? TrainingProgress(),
-      callbacks: [
-        ProgressReporter(), RunFiles(folder, model: model.model, loaders: [training, validation]),
+      callbacks: (trace.map { [$0] } ?? []) + [
+        ProgressReporter(), log, profiler, tensorBoard,
+        RunFiles(folder, model: model.model, loaders: [training, validation]),
+        ReportWriter(
+          folder, configuration, classifier, validation: split.validation, pictures: pictures, log: log,
+          profiler: profiler, tensorBoard: tensorBoard),
         // After everything else: a checkpoint says that all before it has been done.
         Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
           [
@@ -129,11 +140,9 @@ struct TrainingRun {
     if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
       say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
     }
-    try trainer.withResultingWeights { try pictures?.capture(classifier) }
-    try pictures?.write(to: folder.path(of: "resized.png"))
     say(
-      "Wrote \(folder.path): model.safetensors (last), best.safetensors, history.json, history.csv, config.json"
-        + (pictures == nil ? "" : ", resized.png"))
+      "Wrote \(folder.path): report.html, model.safetensors (last), best.safetensors, history.json, history.csv, "
+        + "steps.csv, tensorboard, config.json" + (pictures == nil ? "" : ", resized.png"))
   }
 
   /// Makes room for a new run. A stopped one is not lost by mistake.
@@ -144,7 +153,12 @@ struct TrainingRun {
           + "start over with --overwrite, or choose another --output")
     }
     try checkpoints.removeAll()
+    // TensorBoard would draw both runs as one.
+    let events = Self.eventFolder(of: folder)
+    if FileManager.default.fileExists(atPath: events) { try AtomicFolder.remove(events) }
   }
+
+  private static func eventFolder(of folder: RunDirectory) -> String { folder.path(of: "tensorboard") }
 
   private func position(_ progress: TrainingProgress) -> String {
     progress.isFinished
@@ -174,13 +188,17 @@ private struct SkippedFiles: Codable {
 }
 
 extension TrainingRun {
-  private func loader(_ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile])
-    -> BatchLoader
-  {
-    BatchLoader(
+  private func loader(
+    _ dataset: any ImageDataset, shuffle: Bool, augmentation: Augmentation, skipped: [SkippedFile],
+    trace: TraceRecorder? = nil
+  ) -> BatchLoader {
+    var observer: (@Sendable (LoaderActivity) -> Void)?
+    if let trace { observer = { activity in trace.add(Trace.Span(activity)) } }
+    return BatchLoader(
       dataset, batchSize: configuration.batchSize, height: configuration.model.inputHeight,
       width: configuration.model.inputWidth, seed: configuration.seed, shuffle: shuffle,
-      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped)
+      augmentation: augmentation, workers: configuration.workers, onBadImage: options.onBadImage, skipped: skipped,
+      observer: observer)
   }
 
   private func describe(_ classifier: ImageClassifier) {
@@ -196,5 +214,17 @@ extension TrainingRun {
     say(
       "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
+  }
+}
+
+extension Trace.Span {
+  /// What a thread of the loader did.
+  fileprivate init(_ activity: LoaderActivity) {
+    let name =
+      switch activity.work {
+      case .decode(let name): name
+      case .assemble(let pictures): "batch of \(pictures)"
+      }
+    self.init(name: name, lane: "0 Image loader \(activity.worker + 1)", start: activity.start, end: activity.end)
   }
 }

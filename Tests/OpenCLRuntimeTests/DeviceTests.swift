@@ -1,3 +1,4 @@
+import Dispatch
 import Testing
 
 @testable import OpenCLRuntime
@@ -142,6 +143,48 @@ import Testing
     #expect(profile[0].flops == 3 && profile[0].bytes == 24)
     #expect(profile.allSatisfy { $0.seconds > 0 })
     #expect(try device.takeProfile().isEmpty)
+  }
+
+  @Test func profilingStartsAndEnds() throws {
+    let device = try Device.open("cpu")
+    let buffer = Self.buffer([1, 2, 3], on: device)
+    func add() { device.launch(Self.source, "add", global: [3], [.buffer(buffer)]) }
+    add()
+    try device.setProfiling(true)
+    add()
+    buffer.enqueueWrite([4, 5, 6] as [Float])
+    let read = buffer.enqueueRead(floats: 3)
+    #expect(try read.wait() == [4, 5, 6])
+    try device.setProfiling(false)
+    add()
+    let profile = try device.takeProfile()
+    #expect(profile.map(\.label) == ["add", "copy to device", "copy to host"])
+    #expect(profile.map(\.bytes) == [0, 12, 12])
+    // The queue is in order.
+    #expect(zip(profile, profile.dropFirst()).allSatisfy { $0.end <= $1.start })
+    #expect(try device.takeProfile().isEmpty)
+  }
+
+  @Test func deviceClockIsAlignedWithTheHost() throws {
+    let device = try Device.open("cpu", profiling: true)
+    let buffer = Self.buffer([1, 2, 3], on: device)
+    let offset = try device.clockOffset()
+    let before = Int64(DispatchTime.now().uptimeNanoseconds)
+    device.launch(Self.source, "add", global: [3], [.buffer(buffer)])
+    let entry = try #require(try device.takeProfile().first)
+    let after = Int64(DispatchTime.now().uptimeNanoseconds)
+    #expect(Int64(entry.start) + offset.nanoseconds >= before - offset.uncertainty)
+    #expect(Int64(entry.end) + offset.nanoseconds <= after + offset.uncertainty)
+  }
+
+  @Test func kindIsTheLabelWithoutSizes() {
+    func kind(_ label: String) -> String {
+      ProfileEntry(label: label, start: 0, end: 1, flops: 0, bytes: 0).kind
+    }
+    #expect(kind("softmax gradient [64, 2]") == "softmax gradient")
+    #expect(kind("conv filter gradient 3×3/2 3→64 on 64×150×150") == "conv filter gradient 3×3/2")
+    #expect(kind("sum of 64") == "sum")
+    #expect(kind("copy to device") == "copy to device")
   }
 
   @Test func withoutProfilingNothingIsTimed() throws {

@@ -84,9 +84,9 @@ struct TinyRun {
     from checkpoint: Checkpoint? = nil,
     epochs: Int = 3, ema: Float? = nil, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil,
     plateau: ReduceOnPlateau? = nil,
-    callbacks: [any Callback] = []
+    callbacks: [any Callback] = [], on device: Device? = nil
   ) throws {
-    let device = try Shared.device.get()
+    let device = try device ?? Shared.device.get()
     let classifier = TinyClassifier()
     let arena = ParameterArena(classifier, on: device, seed: seed)
     let optimizer = Optimizer(rule, schedule: schedule, arena: arena)

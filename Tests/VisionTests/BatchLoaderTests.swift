@@ -43,6 +43,19 @@ private final class FakeDataset: ImageDataset {
     stride(from: 0, to: order.count, by: size).map { Array(order[$0..<min($0 + size, order.count)]) }
   }
 
+  @Test func observerHearsOfEveryPictureAndBatch() throws {
+    let heard = Mutex<[LoaderActivity]>([])
+    let loader = BatchLoader(
+      FakeDataset(count: 7, bad: [3], slow: false), batchSize: 4, height: 2, width: 2, workers: 3,
+      observer: { activity in heard.withLock { $0.append(activity) } })
+    _ = try indices(loader.epoch(0))
+    let activities = heard.withLock { $0 }
+    let names = activities.compactMap { if case .decode(let name) = $0.work { name } else { nil } }
+    #expect(names.sorted() == (0..<7).map { "file, \($0)" })
+    #expect(activities.compactMap { if case .assemble(let count) = $0.work { count } else { nil } } == [4, 2])
+    #expect(activities.allSatisfy { $0.start <= $0.end && (0..<3).contains($0.worker) })
+  }
+
   @Test(arguments: [1, 2, 7])
   func badPicturesAreReplacedWhateverTheTiming(workers: Int) throws {
     let bad: Set = [0, 3, 4, 5, 17, 29, 40]

@@ -31,6 +31,7 @@ public final class BatchLoader: Sendable {
   private let augmentation: Augmentation
   private let prefetch: Int
   private let onBadImage: BadImagePolicy
+  private let observer: (@Sendable (LoaderActivity) -> Void)?
   private let skips: Mutex<[SkippedFile]>
   private let waited = Mutex(Duration.zero)
 
@@ -41,11 +42,12 @@ public final class BatchLoader: Sendable {
   ///   - prefetch: batches kept ready ahead of the consumer; besides these about one batch is in the making.
   ///   - skipped: bad pictures of an earlier run, which are not tried again. Resuming in the middle of an epoch takes
   ///     them to find the same pictures; every other one of the steps already done is taken to be good.
+  ///   - observer: told by the threads what they do, for traces.
   public init(
     _ dataset: any ImageDataset, batchSize: Int, height: Int, width: Int, seed: UInt64 = 0, shuffle: Bool = true,
     augmentation: Augmentation = Augmentation(), workers: Int = ProcessInfo.processInfo.activeProcessorCount,
     prefetch: Int = 3, onBadImage: BadImagePolicy = .skip,
-    skipped: [SkippedFile] = []
+    skipped: [SkippedFile] = [], observer: (@Sendable (LoaderActivity) -> Void)? = nil
   ) {
     precondition(batchSize > 0 && height > 0 && width > 0, "BatchLoader: batches of \(batchSize)×\(height)×\(width)")
     precondition(workers > 0 && prefetch > 0, "BatchLoader: \(workers) workers, \(prefetch) batches ahead")
@@ -59,6 +61,7 @@ public final class BatchLoader: Sendable {
     self.workers = workers
     self.prefetch = prefetch
     self.onBadImage = onBadImage
+    self.observer = observer
     skips = Mutex(skipped)
   }
 
@@ -88,7 +91,7 @@ public final class BatchLoader: Sendable {
       BatchPipeline(
         dataset, Array(order.dropFirst(step * batchSize)), batchSize: batchSize, height: height, width: width,
         augmentation: EpochAugmentation(augmentation, seed: seed, epoch: epoch, firstBatch: step), workers: workers,
-        prefetch: prefetch, onBadImage: onBadImage))
+        prefetch: prefetch, onBadImage: onBadImage, observer: observer))
   }
 
   fileprivate func record(_ files: [SkippedFile], waited time: Duration) {

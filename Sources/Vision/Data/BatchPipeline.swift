@@ -32,6 +32,7 @@ final class BatchPipeline: @unchecked Sendable {
   private let workers: Int
   private let prefetch: Int
   private let onBadImage: BadImagePolicy
+  private let observer: (@Sendable (LoaderActivity) -> Void)?
 
   // Everything below is touched only while `condition` is locked: hence the unchecked Sendable.
   private let condition = NSCondition()
@@ -50,7 +51,8 @@ final class BatchPipeline: @unchecked Sendable {
 
   init(
     _ dataset: any ImageDataset, _ order: [Int], batchSize: Int, height: Int, width: Int,
-    augmentation: EpochAugmentation, workers: Int, prefetch: Int, onBadImage: BadImagePolicy
+    augmentation: EpochAugmentation, workers: Int, prefetch: Int, onBadImage: BadImagePolicy,
+    observer: (@Sendable (LoaderActivity) -> Void)? = nil
   ) {
     self.dataset = dataset
     self.order = order
@@ -61,13 +63,14 @@ final class BatchPipeline: @unchecked Sendable {
     self.workers = workers
     self.prefetch = prefetch
     self.onBadImage = onBadImage
+    self.observer = observer
   }
 
   func start() {
     let threads = min(workers, order.count)
     running = threads
     for number in 0..<threads {
-      let thread = Thread { [self] in run() }
+      let thread = Thread { [self] in run(worker: number) }
       thread.name = "image loader \(number)"
       thread.start()
     }
@@ -104,7 +107,7 @@ final class BatchPipeline: @unchecked Sendable {
 
   // MARK: Workers
 
-  private func run() {
+  private func run(worker: Int) {
     condition.lock()
     while !stopped, !isExhausted {
       guard let work = takeWork() else {
@@ -114,12 +117,13 @@ final class BatchPipeline: @unchecked Sendable {
       condition.unlock()
       switch work {
       case .decode(let position):
-        let result = decode(order[position])
+        let index = order[position]
+        let result = observed(worker, .decode(name: dataset.name(at: index))) { decode(index) }
         condition.lock()
         done[position] = result
         advanceFrontier()
       case .assemble(let samples, let batch):
-        let delivery = assemble(samples, batch: batch)
+        let delivery = observed(worker, .assemble(pictures: samples.count)) { assemble(samples, batch: batch) }
         condition.lock()
         assembling = false
         ready.append(delivery)
@@ -129,6 +133,16 @@ final class BatchPipeline: @unchecked Sendable {
     running -= 1
     condition.broadcast()
     condition.unlock()
+  }
+
+  private func observed<Result>(
+    _ worker: Int, _ work: @autoclosure () -> LoaderActivity.Work, _ body: () -> Result
+  ) -> Result {
+    guard let observer else { return body() }
+    let start = DispatchTime.now().uptimeNanoseconds
+    let result = body()
+    observer(LoaderActivity(worker: worker, work: work(), start: start, end: DispatchTime.now().uptimeNanoseconds))
+    return result
   }
 
   /// Nothing is left to start: all has been taken up, or what follows a failure is not wanted.

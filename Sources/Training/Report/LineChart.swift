@@ -1,0 +1,119 @@
+import Foundation
+
+/// Lines over a common horizontal axis, drawn as SVG whose colours come from the page's style, so that one drawing
+/// serves light and dark.
+struct LineChart {
+  /// One line.
+  struct Series {
+    var name: String
+    /// A class of the page's style.
+    var style: String
+    /// Points from left to right; those that are not finite are left out.
+    var points: [(x: Double, y: Double)]
+    /// Whether each point gets a dot.
+    var hasDots = true
+  }
+
+  var title: String
+  var series: [Series]
+  /// From 0 to the right end of the axis.
+  var width: Double
+  var xLabel: String
+  /// Values that are kept within these limits, such as shares within 0…1.
+  var limits: ClosedRange<Double>?
+  /// How values are written at the axis and in tool tips.
+  var format: (Double) -> String
+
+  private static let size = (width: 400.0, height: 236.0)
+  private static let plot = (left: 44.0, right: 390.0, top: 12.0, bottom: 200.0)
+
+  /// The drawing, or nil without a single finite point.
+  func svg() -> String? {
+    let drawn = series.map { line in
+      var line = line
+      line.points.removeAll { !($0.x.isFinite && $0.y.isFinite) }
+      return line
+    }
+    .filter { !$0.points.isEmpty }
+    let values = drawn.flatMap { $0.points.map(\.y) }
+    guard let smallest = values.min(), let largest = values.max() else { return nil }
+    let ticks = Self.ticks(from: smallest, to: largest, limits: limits)
+    let (low, high) = (ticks.first!, ticks.last!)
+    let right = max(width, drawn.flatMap { $0.points.map(\.x) }.max() ?? 1)
+    let plot = Self.plot
+    func x(_ value: Double) -> String { Self.number(plot.left + (plot.right - plot.left) * value / right) }
+    func y(_ value: Double) -> String {
+      Self.number(plot.bottom - (plot.bottom - plot.top) * (value - low) / (high - low))
+    }
+    var svg = """
+      <svg class="chart" viewBox="0 0 \(Self.number(Self.size.width)) \(Self.number(Self.size.height))" role="img" \
+      aria-label="\(escaped(title))">
+
+      """
+    for tick in ticks {
+      svg += """
+        <line class="grid" x1="\(Self.number(plot.left))" x2="\(Self.number(plot.right))" y1="\(y(tick))" y2="\(y(tick))"/>\
+        <text class="tick" x="\(Self.number(plot.left - 6))" y="\(y(tick))" dy="4" text-anchor="end">\
+        \(escaped(format(tick)))</text>
+
+        """
+    }
+    for tick in Self.wholeTicks(to: right) {
+      svg += """
+        <text class="tick" x="\(x(tick))" y="\(Self.number(plot.bottom + 17))" text-anchor="middle">\
+        \(Int(tick))</text>
+
+        """
+    }
+    svg += """
+      <text class="tick" x="\(Self.number((plot.left + plot.right) / 2))" y="\(Self.number(plot.bottom + 32))" \
+      text-anchor="middle">\(escaped(xLabel))</text>
+
+      """
+    for line in drawn {
+      let points = line.points.map { "\(x($0.x)),\(y($0.y))" }.joined(separator: " ")
+      svg += "<polyline class=\"line \(line.style)\" points=\"\(points)\"/>\n"
+      guard line.hasDots else { continue }
+      for point in line.points {
+        svg += """
+          <circle class="dot \(line.style)" cx="\(x(point.x))" cy="\(y(point.y))" r="3.2"><title>\
+          \(escaped("\(line.name), \(xLabel) \(Self.short(point.x)): \(format(point.y))"))</title></circle>
+
+          """
+      }
+    }
+    return svg + "</svg>\n"
+  }
+
+  /// Three to seven round numbers around a range, the first at or below and the last at or above it.
+  static func ticks(from smallest: Double, to largest: Double, limits: ClosedRange<Double>? = nil) -> [Double] {
+    var (low, high) = (smallest, largest)
+    // A flat line gets an axis all the same.
+    if high - low < max(abs(high), abs(low), 1e-3) * 1e-3 {
+      let middle = (low + high) / 2
+      let half = max(abs(middle) * 0.05, 0.01)
+      (low, high) = (middle - half, middle + half)
+    }
+    if let limits { (low, high) = (max(low, limits.lowerBound), min(high, limits.upperBound)) }
+    let rough = (high - low) / 4
+    let power = pow(10, floor(log10(rough)))
+    let step = power * ([1, 2, 2.5, 5, 10].first { $0 * power >= rough * 0.999 } ?? 10)
+    let first = Int((low / step + 1e-9).rounded(.down))
+    let last = Int((high / step - 1e-9).rounded(.up))
+    return (first...max(last, first + 1)).map { Double($0) * step }
+  }
+
+  /// At most ten whole numbers from 0.
+  private static func wholeTicks(to right: Double) -> [Double] {
+    let last = Int(right.rounded(.down))
+    let step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].first { last / $0 <= 10 } ?? max(last / 10, 1)
+    return stride(from: 0, through: last, by: step).map(Double.init)
+  }
+
+  /// Coordinates need no more than a tenth of a unit.
+  private static func number(_ value: Double) -> String { short((value * 10).rounded() / 10) }
+
+  private static func short(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 1e15 ? "\(Int(value))" : String(format: "%.1f", value)
+  }
+}
