@@ -14,7 +14,8 @@
 //        0  1  0 -1         0    0    1
 //
 // The products are 16 matrix products, one for each position in the transformed tile. The data gradient is the forward
-// pass over dy with the filter mirrored. Channels and outputs are multiples of 16.
+// pass over dy with the filter mirrored. Channels and outputs are multiples of 16. A pixel that is NaN or infinite
+// makes all four outputs of its tile NaN, also the ones whose window it is not in.
 //
 // Baked: NV (vectors of outputs in registers: outputs are a multiple of 16 * NV), CHANNELS (most of the transformed
 // input), TILES (of a work-item), PRE/AFFINE/POST (prologue on load).

@@ -28,6 +28,8 @@ try:
 except ImportError as error:
     sys.exit(f"torch_reference: error: package '{error.name}' is missing; install it with: {sys.executable} -m pip install torch")
 
+# TensorFlow's operation keeps its slope in float32. A constant: torch.compile would break its graph at .item().
+SLOPE = torch.tensor(0.2, dtype=torch.float32).item()
 MODELS = ("resizer+densenet121", "densenet121", "resizer")
 
 
@@ -57,8 +59,7 @@ class Resizer(nn.Module):
         self.r = r
 
     def forward(self, inputs):
-        slope = torch.tensor(0.2, dtype=torch.float32).item()  # TensorFlow's operation keeps its slope in float32
-        leaky = lambda x: F.leaky_relu(x, slope)  # noqa: E731
+        leaky = lambda x: F.leaky_relu(x, SLOPE)  # noqa: E731
         convs, norms = iter(self.convs), iter(self.norms)
         naive = resize(inputs, self.size, self.interpolation)
         x = leaky(next(convs)(inputs))

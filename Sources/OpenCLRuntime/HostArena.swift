@@ -9,9 +9,9 @@
 /// One long range of host memory that the buffers of a CPU device are cut from.
 ///
 /// The driver's own allocation is plain `malloc`: a training step then touches hundreds of thousands of fresh 4 KiB
-/// pages, and the operating system's work on them took half of the step where this was measured. Here pages are 2 MiB
-/// where the system grants that, memory is used again from the lowest address on, and neighbouring free ranges join, so
-/// that the memory touched is about the peak in use.
+/// pages, and the operating system's work on them took a quarter of the step where this was measured. Here pages are
+/// 2 MiB where the system grants that, memory is used again from the lowest address on, and neighbouring free ranges join,
+/// so that the memory touched is about the peak in use.
 struct HostArena {
   private let base: UnsafeMutableRawPointer
   private let size: Int
