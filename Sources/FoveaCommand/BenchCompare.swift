@@ -95,7 +95,7 @@ struct BenchCompare: ParsableCommand {
     }
     if options.json { return print(try jsonText(rows)) }
     print(
-      "\(options.model.model), \(inference ? "inference" : "training"), batch \(options.batchSize), \(rounds) turns each"
+      "\(options.description.model), \(inference ? "inference" : "training"), batch \(options.batchSize), \(rounds) turns each"
     )
     print("                        step, s  images/s  first, s  process     ratio  each turn")
     for row in rows {
@@ -109,10 +109,10 @@ struct BenchCompare: ParsableCommand {
   }
 
   private var modelArguments: [String] {
-    let model = options.model
+    let model = options.description
     return [
-      "--model", model.model, "--input-size", "\(model.inputSize.height)x\(model.inputSize.width)", "--target-size",
-      "\(model.targetSize.height)x\(model.targetSize.width)", "--filters", "\(model.filters)", "--blocks",
+      "--model", model.model, "--input-size", "\(model.inputHeight)x\(model.inputWidth)", "--target-size",
+      "\(model.targetHeight)x\(model.targetWidth)", "--filters", "\(model.filters)", "--blocks",
       "\(model.blocks)", "--steps", "\(options.steps)", "--json",
     ]
   }
