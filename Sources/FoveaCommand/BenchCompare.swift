@@ -108,7 +108,7 @@ struct BenchCompare: ParsableCommand {
     }
   }
 
-  private var model: ModelDescription { options.model.description(classes: 2, batchNormMomentum: 0.99) }
+  private var model: ModelDescription { options.description }
 
   private var modelArguments: [String] {
     [

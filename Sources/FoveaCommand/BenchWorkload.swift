@@ -23,6 +23,11 @@ struct BenchOptions: ParsableArguments {
   }
 }
 
+extension BenchOptions {
+  /// The model to run.
+  var description: ModelDescription { model.description(classes: 2, batchNormMomentum: 0.99) }
+}
+
 final class BenchWorkload {
   let device: Device
   let model: ModelDescription
@@ -30,7 +35,7 @@ final class BenchWorkload {
   private let batch: TrainingBatch
 
   init(_ options: BenchOptions, profiling: Bool = false) throws {
-    model = options.model.description(classes: 2, batchNormMomentum: 0.99)
+    model = options.description
     let classifier = try model.build()
     device = try options.device.open(profiling: profiling)
     let arena = ParameterArena(classifier, on: device)
