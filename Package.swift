@@ -71,6 +71,7 @@ let package = Package(
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
+    .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
     .testTarget(

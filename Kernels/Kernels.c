@@ -7,6 +7,12 @@
 static const char common[] = {
 #embed "common.cl"
 , 0};
+static const char convolution_filters[] = {
+#embed "convolution_filters.cl"
+, 0};
+static const char convolution_gather[] = {
+#embed "convolution_gather.cl"
+, 0};
 static const char convolution_narrow[] = {
 #embed "convolution_narrow.cl"
 , 0};
@@ -15,6 +21,15 @@ static const char convolution_tiled[] = {
 , 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
+, 0};
+static const char convolution_vector_filter_gradient[] = {
+#embed "convolution_vector_filter_gradient.cl"
+, 0};
+static const char convolution_winograd[] = {
+#embed "convolution_winograd.cl"
+, 0};
+static const char convolution_winograd_filter_gradient[] = {
+#embed "convolution_winograd_filter_gradient.cl"
 , 0};
 static const char elementwise[] = {
 #embed "elementwise.cl"
@@ -43,6 +58,9 @@ static const char softmax[] = {
 static const char window[] = {
 #embed "window.cl"
 , 0};
+static const char winograd[] = {
+#embed "winograd.cl"
+, 0};
 // clang-format on
 
 static const struct {
@@ -50,9 +68,14 @@ static const struct {
   const char *text;
 } sources[] = {
     {"common", common},
+    {"convolution_filters", convolution_filters},
+    {"convolution_gather", convolution_gather},
     {"convolution_narrow", convolution_narrow},
     {"convolution_tiled", convolution_tiled},
     {"convolution_vector", convolution_vector},
+    {"convolution_vector_filter_gradient", convolution_vector_filter_gradient},
+    {"convolution_winograd", convolution_winograd},
+    {"convolution_winograd_filter_gradient", convolution_winograd_filter_gradient},
     {"elementwise", elementwise},
     {"normalization", normalization},
     {"optimizer", optimizer},
@@ -62,6 +85,7 @@ static const struct {
     {"resize", resize},
     {"softmax", softmax},
     {"window", window},
+    {"winograd", winograd},
 };
 
 const char *fovea_kernel_source(const char *name) {

@@ -41,7 +41,7 @@ kernel WIDE void conv_forward_narrow(global const float *x, int xOffset, int xSt
   const int n = get_global_id(2);
   const int ow0 = get_global_id(0) * TILE;
   // The last vector of a run may reach beyond it, into values that are finite and meet zero weights.
-  float window[KH * WINDOW * LD + 16];
+  float window[KH * WINDOW * LD + 16] LINES;
   pack_unit(window, WINDOW * LD, KH, WINDOW, x + xOffset, n, xStride, height, width, oh * SH - padTop,
             ow0 * SW - padLeft, channels, channels, affine + affineOffset, preSlope, postSlope);
   zero_floats(window + KH * WINDOW * LD, 16);
@@ -80,6 +80,8 @@ kernel WIDE void conv_forward_narrow(global const float *x, int xOffset, int xSt
 
 // Partial filter gradients of each split, as in `conv_filter_gradient`. Work-items: splits.
 #ifdef RB
+#define RUN_BLOCKS ((RV + RB - 1) / RB)
+
 kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset, int xStride, int height, int width,
                                              int channels, global const float *affine, int affineOffset, float preSlope,
                                              float postSlope, global const float *dy, int dyOffset, int dyStride,
@@ -92,8 +94,11 @@ kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset,
   const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
   global float *partial = partials + (long)split * KH * RUN * NARROW;
   // The last vectors of a run may reach beyond it; what they add up is not stored.
-  float window[CAPACITY + RB * 16];
-  for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
+  float window[CAPACITY + RB * 16] LINES;
+  // Sums over all units, [kernel row][vector of the run][output][16].
+  float sums[KH * RUN_BLOCKS * RB * NARROW * 16] LINES;
+  zero_floats(sums, KH * RUN_BLOCKS * RB * NARROW * 16);
+  for (int unit = split; unit < units; unit += splits) {
     const int column = (unit % columnGroups) * unitColumns;
     const int row = (unit / columnGroups) % rowGroups * unitRows;
     const int n = unit / columnGroups / rowGroups;
@@ -128,17 +133,17 @@ kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset,
             }
           }
         }
+        float *target = sums + (kh * RUN_BLOCKS * RB + k0) * NARROW * 16;
+#pragma unroll
         for (int k = 0; k < RB; k++)
-          for (int c = 0; c < NARROW; c++) {
-            float lanes[16];
-            vstore16(acc[k][c], 0, lanes);
-            const int count = min(16, RUN - (k0 + k) * 16);
-            for (int i = 0; i < count; i++) {
-              global float *target = partial + (kh * RUN + (k0 + k) * 16 + i) * NARROW + c;
-              *target = first ? lanes[i] : *target + lanes[i];
-            }
-          }
+#pragma unroll
+          for (int c = 0; c < NARROW; c++)
+            vstore16(acc[k][c] + vload16(k * NARROW + c, target), k * NARROW + c, target);
       }
   }
+  for (int kh = 0; kh < KH; kh++)
+    for (int k = 0; k < RUN; k++)
+      for (int c = 0; c < NARROW; c++)
+        partial[(kh * RUN + k) * NARROW + c] = sums[((kh * RUN_BLOCKS * RB + k / 16) * NARROW + c) * 16 + k % 16];
 }
 #endif

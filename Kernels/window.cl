@@ -5,6 +5,9 @@
 #define LD 272
 #endif
 
+// Private memory that starts with a cache line, so that vectors do not lie in two.
+#define LINES __attribute__((aligned(64)))
+
 // One window pixel of `channels` values, through the prologue.
 inline void pack_pixel(float *target, global const float *source, int channels, global const float *affine,
                        int affineStride, float preSlope, float postSlope) {
@@ -95,26 +98,55 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
   }
 }
 
-// Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart.
+// Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart. Few
+// lines at a time, between pieces of arithmetic: a core has only so many loads under way, and others wait behind them.
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#endif
+#if __has_builtin(__builtin_nontemporal_store)
+#define STREAM(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))
 #endif
 #endif
 #ifndef PREFETCH
 #define PREFETCH(p)
 #endif
 
-// Part `part` of `parts` of a window of `rows` by `columns` pixels, to be called between pieces of arithmetic.
+// Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found
+// in a cache by whoever reads them.
+#ifndef STREAM
+#define STREAM(v, p) vstore16(v, 0, p)
+#endif
+
+// Where share `share` of `shares` of `count` begins; it ends where the next one begins.
+#define SHARE_BEGIN(count, share, shares) ((count) * (share) / (shares))
+
+// A share of `pixels` consecutive pixels of `channels` values.
+inline void prefetch_pixels(global const float *first, int stride, int pixels, int channels, int share, int shares) {
+  const int lines = (channels + 15) / 16;
+  const int end = SHARE_BEGIN(pixels * lines, share + 1, shares);
+  for (int i = SHARE_BEGIN(pixels * lines, share, shares); i < end; i++)
+    PREFETCH(first + (long)(i / lines) * stride + i % lines * 16);
+}
+
+// A share of a window of `rows` by `columns` pixels.
 inline void prefetch_window(global const float *image, int xStride, int height, int width, int row, int column,
-                            int rows, int columns, int channels, int part, int parts) {
-  const int total = rows * columns;
-  const int end = total * (part + 1) / parts;
-  for (int i = total * part / parts; i < end; i++) {
-    const int ih = row + i / columns;
-    const int iw = column + i % columns;
+                            int rows, int columns, int channels, int share, int shares) {
+  const int step = max(1, 16 / xStride); // pixels of a cache line
+  const int across = (columns + step - 1) / step;
+  const int begin = SHARE_BEGIN(rows * across, share, shares);
+  const int end = SHARE_BEGIN(rows * across, share + 1, shares);
+  int r = begin / across;
+  int i = begin % across;
+  for (int count = end - begin; count > 0; count--) {
+    const int ih = row + r;
+    const int iw = column + i * step;
     if (ih >= 0 && ih < height && iw >= 0 && iw < width)
       for (int c = 0; c < channels; c += 16)
         PREFETCH(image + ((long)ih * width + iw) * xStride + c);
+    if (++i == across) {
+      i = 0;
+      r++;
+    }
   }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same model and training step in PyTorch: a second clock, on CPU or CUDA.
 
-    PYTHON Scripts/torch_reference.py --time [--mode eager|channels-last|compile] [--precision float32|tf32|amp] [--json]
+    PYTHON Scripts/torch_reference.py --time [--mode eager|channels-last|compile] [--precision float32|tf32|amp] [--inference] [--json]
     PYTHON Scripts/torch_reference.py --verify ref.safetensors     # against a file of Scripts/keras_reference.py
 
 The learnable resizer and DenseNet-121 exactly as in Keras (written by hand, no torchvision): epsilon 1e-3 in the resizer
@@ -225,7 +225,7 @@ def time_step(o):
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(o.seed)
     layout = torch.contiguous_format if o.mode == "eager" else torch.channels_last
-    model = Model(o.model, o.target_size, o.filters, o.blocks, "bilinear", 2).to(o.device, memory_format=layout).train()
+    model = Model(o.model, o.target_size, o.filters, o.blocks, "bilinear", 2).to(o.device, memory_format=layout).train(not o.inference)
     run = torch.compile(model) if o.mode == "compile" else model
     x = (255 * torch.rand(o.batch, 3, *o.input_size)).to(o.device, memory_format=layout)
     if o.model == "resizer":
@@ -238,7 +238,13 @@ def time_step(o):
     scaler = torch.amp.GradScaler(o.device, enabled=amp and cuda)
     half = torch.float16 if cuda else torch.bfloat16
 
+    def infer():
+        with torch.inference_mode(), torch.autocast(o.device, half, enabled=amp):
+            return run(x).float()
+
     def step():
+        if o.inference:
+            return infer()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(o.device, half, enabled=amp):
             out = run(x)
@@ -277,8 +283,10 @@ def time_step(o):
         "model": o.model, "batch": o.batch, "input_size": "x".join(map(str, o.input_size)),
         "target_size": "x".join(map(str, o.target_size)), "mode": o.mode, "precision": o.precision,
         "first_seconds": first_seconds, "median_seconds": median, "seconds": seconds,
-        "images_per_second": o.batch / median, "peak_bytes": peak, "last_loss": float(loss.detach()),
+        "images_per_second": o.batch / median, "peak_bytes": peak, "what": "inference" if o.inference else "training step",
     }
+    if not o.inference:
+        result["last_loss"] = float(loss.detach())
     if o.json:
         print(json.dumps(result))
     else:
@@ -320,6 +328,7 @@ def main():
     p.add_argument("--steps", type=positive, default=5, help="timed steps")
     p.add_argument("--warmup", type=int, default=1, help="steps after the first that are not timed")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--inference", action="store_true", help="with --time: the forward pass with moving statistics instead")
     p.add_argument("--json", action="store_true")
     o = p.parse_args()
     if o.device == "cuda" and not torch.cuda.is_available():

@@ -2,5 +2,6 @@ import ArgumentParser
 
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Measure speed and memory.", subcommands: [BenchStep.self, BenchKernels.self, BenchPeak.self])
+    abstract: "Measure speed and memory.",
+    subcommands: [BenchStep.self, BenchKernels.self, BenchPeak.self, BenchCompare.self])
 }

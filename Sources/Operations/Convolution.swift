@@ -97,6 +97,8 @@ struct WindowExtent {
 public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
   /// Register tiles of explicit vectors, for CPUs.
   case vector
+  /// The same, and 3×3 convolutions by Winograd's minimal filtering, with 16 products in place of 36.
+  case winograd
   /// Tiles shared through local memory, for GPUs.
   case tiled
 
@@ -104,7 +106,7 @@ public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
   @TaskLocal public static var forced: ConvolutionAlgorithm?
 
   static func choose(for device: Device) -> ConvolutionAlgorithm {
-    forced ?? (device.isCPU ? .vector : .tiled)
+    forced ?? (device.isCPU ? .winograd : .tiled)
   }
 }
 
@@ -181,7 +183,8 @@ protocol ConvolutionKernels: Sendable {
 extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
-    case .vector: VectorConvolution()
+    case .vector: VectorConvolution(winograd: false)
+    case .winograd: VectorConvolution(winograd: true)
     case .tiled: TiledConvolution()
     }
   }

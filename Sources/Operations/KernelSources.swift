@@ -3,9 +3,15 @@ import OpenCLRuntime
 
 /// The library's own programs: the files of the `Kernels` folder, each behind `common.cl`.
 extension KernelSource {
-  static let convolutionNarrow = library("convolution_narrow", after: "window")
+  static let convolutionFilters = library("convolution_filters")
+  static let convolutionGather = library("convolution_gather")
+  static let convolutionNarrow = library("convolution_narrow", after: ["window"])
   static let convolutionTiled = library("convolution_tiled")
-  static let convolutionVector = library("convolution_vector", after: "window")
+  static let convolutionVector = library("convolution_vector", after: ["window"])
+  static let convolutionVectorFilterGradient = library("convolution_vector_filter_gradient", after: ["window"])
+  static let convolutionWinograd = library("convolution_winograd", after: ["window", "winograd"])
+  static let convolutionWinogradFilterGradient = library(
+    "convolution_winograd_filter_gradient", after: ["window", "winograd"])
   static let elementwise = library("elementwise")
   static let normalization = library("normalization")
   package static let optimizer = library("optimizer")
@@ -15,8 +21,8 @@ extension KernelSource {
   static let resize = library("resize")
   static let softmax = library("softmax")
 
-  private static func library(_ name: String, after header: String? = nil) -> KernelSource {
-    KernelSource(name: name + ".cl", text: text("common") + (header.map(text) ?? "") + text(name))
+  private static func library(_ name: String, after headers: [String] = []) -> KernelSource {
+    KernelSource(name: name + ".cl", text: (["common"] + headers + [name]).map(text).joined())
   }
 
   private static func text(_ name: String) -> String {

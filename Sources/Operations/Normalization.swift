@@ -100,7 +100,7 @@ extension Moments {
     let device = mean.device
     let affine = Tensor(uninitialized: [3, channels], on: device)
     device.launch(
-      .normalization, "fold", global: [channels],
+      .normalization, "fold", options: "-D VEC=1", global: [channels], local: device.independent(1),
       mean.vectorArguments + variance.vectorArguments + gamma.vectorArguments + beta.vectorArguments + [
         .float(epsilon), .int(channels), .buffer(affine.storage.buffer),
       ],
@@ -119,7 +119,7 @@ extension Moments {
         if destination.accumulate { flags |= 16 << bit }
       }
       device.launch(
-        .normalization, "fold_gradient", global: [channels],
+        .normalization, "fold_gradient", options: "-D VEC=1", global: [channels], local: device.independent(1),
         daffine.vectorArguments + variance.vectorArguments + gamma.vectorArguments + [
           .float(epsilon), .int(channels),
         ] + (dmean?.tensor ?? affine).vectorArguments + (dvariance?.tensor ?? affine).vectorArguments
@@ -135,7 +135,7 @@ extension Tensor {
   package func updateMoving(with batch: Tensor, momentum: Float) {
     precondition(shape == batch.shape, "updateMoving: \(shape) with \(batch.shape)")
     device.launch(
-      .normalization, "update_moving", global: [shape.count],
+      .normalization, "update_moving", options: "-D VEC=1", global: [shape.count], local: device.independent(1),
       vectorArguments + batch.vectorArguments + [.float(momentum)], cost: LaunchCost("moving statistics \(shape)"))
   }
 }

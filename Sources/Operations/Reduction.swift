@@ -78,7 +78,7 @@ extension Tensor {
       cost: LaunchCost("sum \(shape)", bytes: Double(shape.count * 4 * tensors.count)))
     finishRowSums(partials, count: launch.chunks, factor: 1, to: columns, accumulate: false)
     device.launch(
-      .reduction, "sum_values", global: [1], local: [1],
+      .reduction, "sum_values", options: "-D VEC=1", global: [1], local: [1],
       columns.vectorArguments + [.int(launch.channels), .float(factor)] + y.vectorArguments + [
         .int(accumulate ? 1 : 0)
       ],

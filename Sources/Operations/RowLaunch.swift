@@ -69,6 +69,14 @@ extension Tensor {
   package var vectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
 }
 
+extension Tensor {
+  /// Whether a CPU kernel that writes all of it had better store past the caches: it is made of whole aligned cache
+  /// lines, and too large for a cache to keep until it is read.
+  var isWorthStreaming: Bool {
+    shape.count * 4 >= 8 << 20 && channels % 16 == 0 && pixelStride % 16 == 0 && elementOffset % 16 == 0
+  }
+}
+
 extension DeferredTensor {
   /// Affine buffer, offset and the two slopes; the base stands in for an affine that is not there.
   package var prologueArguments: [KernelArgument] {

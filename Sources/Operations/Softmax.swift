@@ -6,12 +6,12 @@ extension Tensor {
   public func softmax() -> Tensor {
     let y = Tensor(uninitialized: shape, on: device)
     device.launch(
-      .softmax, "softmax", global: [rows], arguments + [.int(channels)] + y.arguments,
+      .softmax, "softmax", global: [rows], local: device.independent(1), arguments + [.int(channels)] + y.arguments,
       cost: LaunchCost("softmax \(shape)"))
     Tape.record("softmax", inputs: [self], outputs: [y]) { store in
       guard let dy = store.gradient(of: y), let dx = store.destination(for: self) else { return }
       device.launch(
-        .softmax, "softmax_gradient", global: [rows],
+        .softmax, "softmax_gradient", global: [rows], local: device.independent(1),
         y.arguments + dy.arguments + [.int(channels)] + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0)],
         cost: LaunchCost("softmax gradient \(shape)"))
     }
@@ -31,21 +31,21 @@ extension Tensor {
     let loss = Tensor(uninitialized: [], on: device)
     let correct = Tensor(uninitialized: [], on: device)
     device.launch(
-      .softmax, "cross_entropy", global: [rows],
+      .softmax, "cross_entropy", global: [rows], local: device.independent(1),
       arguments + targets.vectorArguments + [
         .int(channels), .float(labelSmoothing), .buffer(losses.storage.buffer), .buffer(hits.storage.buffer),
       ],
       cost: LaunchCost("cross-entropy \(shape)"))
     for (values, factor, result) in [(losses, 1 / Float(rows), loss), (hits, 1, correct)] {
       device.launch(
-        .reduction, "sum_values", global: [1], local: [1],
+        .reduction, "sum_values", options: "-D VEC=1", global: [1], local: [1],
         values.vectorArguments + [.int(rows), .float(factor)] + result.vectorArguments + [.int(0)],
         cost: LaunchCost("sum of \(rows)"))
     }
     Tape.record("softmaxCrossEntropy", inputs: [self], outputs: [loss]) { store in
       guard let dloss = store.gradient(of: loss), let dx = store.destination(for: self) else { return }
       device.launch(
-        .softmax, "cross_entropy_gradient", global: [rows],
+        .softmax, "cross_entropy_gradient", global: [rows], local: device.independent(1),
         arguments + targets.vectorArguments + [.int(channels), .float(labelSmoothing), .int(rows)]
           + dloss.vectorArguments + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0)],
         cost: LaunchCost("cross-entropy gradient \(shape)"))

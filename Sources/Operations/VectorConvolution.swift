@@ -1,11 +1,17 @@
 import OpenCLRuntime
 import TensorCore
 
-/// Convolution by `convolution_vector.cl`; see there for the scheme.
+/// Convolution by `convolution_vector.cl`; see there for the scheme. Shapes that other kernels suit better go there.
 struct VectorConvolution: ConvolutionKernels {
+  /// Whether 3×3 convolutions may go to Winograd's minimal filtering.
+  let winograd: Bool
+
   func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
     if NarrowConvolution.suits(geometry) {
       return NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
+    }
+    if winograd, WinogradConvolution.suits(geometry) {
+      return WinogradConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
     }
     let pass = Pass(geometry)
     let packed = pack(filter, geometry, transposed: false, block: pass.block)
@@ -21,15 +27,23 @@ struct VectorConvolution: ConvolutionKernels {
     let dx = store.destination(for: x.base)
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
-    let pass = Pass(gradientOf: geometry)
-    let packed = pack(filter, geometry, transposed: true, block: pass.block)
     // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
     let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
-    let sums = launch(
-      pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: dx?.accumulate ?? false,
-      epilogue: x.prologue.isIdentity ? nil : x, label: "conv input gradient \(geometry.label)")
+    let accumulate = dx?.accumulate ?? false
+    let epilogue = x.prologue.isIdentity ? nil : x
+    let sums: Tensor?
+    if winograd, WinogradConvolution.suits(geometry) {
+      sums = WinogradConvolution(geometry).inputGradient(
+        dy, filter: filter, to: target, accumulate: accumulate, epilogue: epilogue)
+    } else {
+      let pass = Pass(gradientOf: geometry)
+      let packed = pack(filter, geometry, transposed: true, block: pass.block)
+      sums = launch(
+        pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: accumulate, epilogue: epilogue,
+        label: "conv input gradient \(geometry.label)")
+    }
     if let affine = x.prologue.affine, let daffine, let sums {
-      finishAffineGradient(sums: sums, chunks: pass.groups, affine: affine, destination: daffine)
+      finishAffineGradient(sums: sums, chunks: sums.shape[0], affine: affine, destination: daffine)
     }
   }
 
@@ -39,28 +53,31 @@ struct VectorConvolution: ConvolutionKernels {
     if NarrowConvolution.suits(geometry) {
       return NarrowConvolution(geometry).filterGradient(x, dy, to: dw)
     }
+    if winograd, WinogradConvolution.suits(geometry) {
+      return WinogradConvolution(geometry).filterGradient(x, dy, to: dw)
+    }
     let g = geometry.flattenedIfPointwise
     let device = x.device
-    // Channels of a 1×1 filter are cut into blocks that are work-items of their own.
-    let channelBlock = g.kernelWidth > 1 ? g.inputs : min(128, (g.inputs + 15) / 16 * 16)
-    let run = g.kernelWidth > 1 ? g.kernelWidth * g.inputs : channelBlock
-    let leadingDimension = g.kernelWidth > 1 ? g.inputs : channelBlock + 16
+    // Channels of a 1×1 filter are cut into equal blocks that are work-items of their own.
+    let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + 255) / 256
+    let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
+    // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
     let units = FilterGradientUnits(g, channels: leadingDimension)
-    let channelBlocks = (g.inputs + channelBlock - 1) / channelBlock
     let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
-      + " -D CHANNELS=\(channelBlock) -D PIXELS=\(units.pixels)"
-      + " -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(run))"
+      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(g))"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
-      .convolutionVector, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
+      .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
-        .int(units.rows), .int(units.columns), .int(splits), .buffer(partials.storage.buffer),
+        .int(units.rows), .int(units.columns), .int(itemChannels), .int(splits),
+        .buffer(partials.storage.buffer),
       ],
       cost: LaunchCost(
         "conv filter gradient \(geometry.label)", flops: g.flops,
@@ -87,8 +104,8 @@ struct VectorConvolution: ConvolutionKernels {
         tiles = 1
       } else {
         leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
-        tile = 12
-        tiles = leadingDimension <= 272 ? 4 : 2
+        tile = 8
+        tiles = leadingDimension <= 272 ? 6 : 3
       }
     }
 
@@ -121,7 +138,7 @@ struct VectorConvolution: ConvolutionKernels {
         .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(accumulate ? 1 : 0),
+        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
     var sums: Tensor?
     if let epilogue {
@@ -148,7 +165,7 @@ struct VectorConvolution: ConvolutionKernels {
     let blocks = (produced + block - 1) / block
     let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
     filter.device.launch(
-      .convolutionVector, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
+      .convolutionFilters, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
       local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),
@@ -164,14 +181,14 @@ struct VectorConvolution: ConvolutionKernels {
     let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
     if x.prologue.isIdentity && direct == nil { return }
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
-    let group = 8
+    let columns = 4 * g.strideWidth
     x.device.launch(
-      .convolutionVector, "conv_input_gradient_gather", options: "-D VEC=16",
-      global: [(g.width + group - 1) / group, g.height, g.batch], local: x.device.independent(3),
+      .convolutionGather, "conv_input_gradient_gather", options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))",
+      global: [(g.width + columns - 1) / columns, g.height, g.batch], local: x.device.independent(3),
       dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
         .int(g.padLeft), .int(g.height), .int(g.width), .int(g.inputs),
-      ] + target.arguments + [.int(group), .int(direct?.accumulate ?? false ? 1 : 0)],
+      ] + target.arguments + [.int(direct?.accumulate ?? false ? 1 : 0)],
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.shape.count + dy.shape.count) * 4))
     if direct == nil { x.backpropagate(target, into: store) }
@@ -185,15 +202,19 @@ struct VectorConvolution: ConvolutionKernels {
   /// Pixels of a tile that waste least of a row of `width`, as far as registers go; few sizes, because each is a program.
   static func fittingTile(_ width: Int, vectors: Int) -> Int {
     if width <= 4 { return 4 }
-    let sizes = vectors == 1 ? [25, 13, 10] : [13, 10]
+    let sizes = vectors == 1 ? [10] : [13, 10]
     func covered(_ tile: Int) -> Int { (width + tile - 1) / tile * tile }
-    return sizes.min { covered($0) < covered($1) } ?? 13
+    return sizes.min { covered($0) < covered($1) } ?? 10
   }
 
-  /// Accumulator rows that waste least of a run.
-  static func fittingBlock(_ run: Int) -> Int {
+  /// Accumulator rows that waste least of a run. Blocks of channels are multiples of 16: there always the same, for each
+  /// number is a program.
+  static func fittingBlock(_ g: ConvolutionGeometry) -> Int {
+    let largest = vectors(g.outputs) == 1 ? 16 : 13
+    if g.kernelWidth == 1 { return largest / 8 * 8 }
+    let run = g.kernelWidth * g.inputs
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
-    return (8...13).min { (covered($0), -$0) < (covered($1), -$1) } ?? 12
+    return (8...largest).min { (covered($0), -$0) < (covered($1), -$1) } ?? 8
   }
 }
 
@@ -210,7 +231,7 @@ struct FilterGradientUnits {
 
   /// - Parameter channels: input channels that a window holds.
   init(_ g: ConvolutionGeometry, channels: Int) {
-    let limit = 32768  // floats: 128 KiB
+    let limit = 128 * 272  // floats: 136 KiB
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }

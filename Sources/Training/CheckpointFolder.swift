@@ -46,7 +46,10 @@ public struct CheckpointFolder: Sendable {
         try writeTexts(to: folder)
       }
     }
-    for old in names().dropLast(keep) { try AtomicFolder.remove(path + "/" + old) }
+    // What is later than this one is damaged: the run would have gone on from there otherwise.
+    let paths = names().map { path + "/" + $0 }
+    let (later, earlier) = (paths.drop { $0 != target }.dropFirst(), paths.prefix { $0 != target })
+    for path in later + earlier.dropLast(keep - 1) { try AtomicFolder.remove(path) }
     return target
   }
 

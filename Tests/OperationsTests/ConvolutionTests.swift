@@ -90,6 +90,11 @@ private let shapes = [
   ConvolutionCase(image: (3, 27), inputs: 2, outputs: 1, bias: true),
   ConvolutionCase(image: (4, 1), inputs: 16, outputs: 16),
   ConvolutionCase(image: (3, 3), inputs: 16, outputs: 16, padding: .valid),
+  // By Winograd's filtering where that is chosen: odd and even extents, one and two vectors, more than one channel block.
+  ConvolutionCase(batch: 3, image: (7, 10), inputs: 16, outputs: 32, bias: true, prologue: .affinePost),
+  ConvolutionCase(image: (6, 5), inputs: 144, outputs: 16, prologue: .preAffinePost),
+  ConvolutionCase(
+    batch: 1, image: (5, 6), inputs: 32, outputs: 64, padding: .explicit(top: 2, bottom: 0, left: 0, right: 3)),
   ConvolutionCase(
     image: (4, 5), inputs: 33, outputs: 2, padding: .explicit(top: 2, bottom: 0, left: 1, right: 3), bias: true,
     prologue: .preAffinePost),

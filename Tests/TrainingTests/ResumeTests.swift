@@ -162,6 +162,18 @@ struct Interruption: Sendable, CustomTestStringConvertible {
     #expect(checkpoints.newest().checkpoint?.path == new)
   }
 
+  /// A damaged checkpoint does not count among those to keep, nor is the only whole one removed for its sake.
+  @Test func damagedOnesAreNotKept() throws {
+    let folder = TemporaryPath()
+    let checkpoints = CheckpointFolder(run: folder.path)
+    let trainer = try TinyRun().trainer
+    try checkpoints.write(trainer, progress(epoch: 0, step: 2))
+    let damaged = try checkpoints.write(trainer, progress(epoch: 1, step: 0))
+    #expect(truncate(damaged + "/model.safetensors", 40) == 0)
+    let next = try checkpoints.write(trainer, progress(epoch: 0, step: 4), keep: 1)
+    #expect(checkpoints.newest().checkpoint?.path == next && checkpoints.names().count == 1)
+  }
+
   @Test func writingAgainRenewsTheTextsOnly() throws {
     let folder = TemporaryPath()
     let checkpoints = CheckpointFolder(run: folder.path)

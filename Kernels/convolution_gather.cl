@@ -1,0 +1,71 @@
+// Data gradient of a convolution for CPUs, for any stride, gathered: g[n, ih, iw, ci] = sum over taps that reach it,
+// and output channels, of dy * filter. Sixteen output channels at a time, for blocks of COLUMNS columns that lie a
+// stride apart and so meet the same taps; meant for few input channels, as in a net's first convolution. Baked: INPUTS
+// (input channels at a time). Work-items: (groups of COLUMNS * sw columns, input rows, images).
+
+#define COLUMNS 4
+
+kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset, int dyStride, int outHeight,
+                                            int outWidth, int outChannels, global const float *w, int wOffset, int kh,
+                                            int kw, int sh, int sw, int padTop, int padLeft, int height, int width,
+                                            int channels, global float *g, int gOffset, int gStride, int accumulate) {
+  const int ih = get_global_id(1);
+  const int n = get_global_id(2);
+  for (int phase = 0; phase < sw; phase++) {
+    const int iw = get_global_id(0) * COLUMNS * sw + phase;
+    for (int c = 0; c < channels; c += INPUTS) {
+      float16 acc[COLUMNS][INPUTS];
+      float rest[COLUMNS][INPUTS];
+#pragma unroll
+      for (int p = 0; p < COLUMNS; p++)
+#pragma unroll
+        for (int b = 0; b < INPUTS; b++) {
+          acc[p][b] = 0.0f;
+          rest[p][b] = 0.0f;
+        }
+      for (int i = (ih + padTop) % sh; i < kh && i <= ih + padTop; i += sh) {
+        const int oh = (ih + padTop - i) / sh;
+        if (oh >= outHeight)
+          continue;
+        for (int j = (iw + padLeft) % sw; j < kw && j <= iw + padLeft + (COLUMNS - 1) * sw; j += sw) {
+          // Column p meets tap j at output column ow + p.
+          const int ow = (iw + padLeft - j) / sw;
+          global const float *d = dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride;
+          global const float *f = w + wOffset + ((long)(i * kw + j) * channels + c) * outChannels;
+          int o = 0;
+          for (; o + 16 <= outChannels; o += 16) {
+            float16 weights[INPUTS];
+#pragma unroll
+            for (int b = 0; b < INPUTS; b++)
+              weights[b] = c + b < channels ? vload16(0, f + b * outChannels + o) : (float16)(0.0f);
+#pragma unroll
+            for (int p = 0; p < COLUMNS; p++)
+              if (ow + p >= 0 && ow + p < outWidth) {
+                const float16 v = vload16(0, d + (long)p * dyStride + o);
+#pragma unroll
+                for (int b = 0; b < INPUTS; b++)
+                  acc[p][b] = fma(v, weights[b], acc[p][b]);
+              }
+          }
+          for (; o < outChannels; o++)
+            for (int p = 0; p < COLUMNS; p++)
+              if (ow + p >= 0 && ow + p < outWidth)
+                for (int b = 0; b < INPUTS; b++)
+                  if (c + b < channels)
+                    rest[p][b] += d[(long)p * dyStride + o] * f[b * outChannels + o];
+        }
+      }
+#pragma unroll
+      for (int p = 0; p < COLUMNS; p++)
+#pragma unroll
+        for (int b = 0; b < INPUTS; b++)
+          if (iw + p * sw < width && c + b < channels) {
+            const float8 e = acc[p][b].lo + acc[p][b].hi;
+            const float4 q = e.lo + e.hi;
+            const float v = rest[p][b] + ((q.x + q.y) + (q.z + q.w));
+            global float *target = g + gOffset + (((long)n * height + ih) * width + iw + p * sw) * gStride + c + b;
+            *target = COMBINE(accumulate, *target, v);
+          }
+    }
+  }
+}

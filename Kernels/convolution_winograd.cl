@@ -1,0 +1,131 @@
+// 3x3 convolution of stride 1 for CPUs; the scheme and what is baked are in winograd.cl. Baked besides: EPILOGUE with
+// EPRE/EAFFINE/EPOST, as in convolution_vector.cl.
+
+// Steps of the summed index between requests for memory.
+#define PREFETCH_STEP 32
+
+// y[n, oh, ow, :] (+)= bias + sum over taps of prologue(x) * filter. Work-items: groups of TILES tiles.
+kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStride, int height, int width,
+                                  global const float *affine, int affineOffset, float preSlope, float postSlope,
+                                  global const float *packed, global float *y, int yOffset, int yStride, int images,
+                                  int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int accumulate,
+                                  int streaming, global const float *bias, int biasOffset, int hasBias
+#if EPILOGUE
+                                  ,
+                                  global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                                  int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#endif
+) {
+  const int tilesAcross = (outWidth + 1) / 2;
+  const int tilesDown = (outHeight + 1) / 2;
+  const int group = get_global_id(0);
+  const int first = group * TILES;
+  const int tiles = images * tilesDown * tilesAcross;
+  const int count = min(TILES, tiles - first);
+  const int next = clamp(tiles - first - TILES, 0, TILES);
+
+  float input[16 * INPUT_STRIDE] LINES;
+  transform_input(input, x + xOffset, xStride, height, width, CHANNELS, affine + affineOffset, CHANNELS, preSlope,
+                  postSlope, padTop, padLeft, tilesDown, tilesAcross, first, count);
+
+  for (int n0 = 0; n0 < outChannels; n0 += NB) {
+    // The 16 matrix products. Tiles behind `count` hold nothing; what comes of them is not stored below.
+    float output[16 * OUTPUT_STRIDE] LINES;
+    for (int position = 0; position < 16; position++) {
+      const float *a = input + position * INPUT_STRIDE;
+      global const float *b = packed + ((long)n0 * 16 + position * NB) * CHANNELS;
+      float16 acc[TILES][NV];
+#pragma unroll
+      for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int v = 0; v < NV; v++)
+          acc[t][v] = 0.0f;
+      for (int k0 = 0; k0 < CHANNELS; k0 += PREFETCH_STEP) {
+        // While these products are computed: what the epilogue reads, and the next work-item's pixels.
+        const int steps = (CHANNELS + PREFETCH_STEP - 1) / PREFETCH_STEP;
+        const int share = position * steps + k0 / PREFETCH_STEP;
+#if EPILOGUE
+        prefetch_output(ex + exOffset + n0, exStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
+                        share, 16 * steps);
+#endif
+        if (accumulate)
+          prefetch_output(y + yOffset + n0, yStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
+                          share, 16 * steps);
+        prefetch_tiles(x + xOffset, xStride, height, width, CHANNELS, padTop, padLeft, tilesDown, tilesAcross,
+                       first + TILES, next, n0 / NB * 16 * steps + share, outChannels / NB * 16 * steps);
+#pragma unroll 2
+        for (int k = k0; k < min(k0 + PREFETCH_STEP, CHANNELS); k++) {
+          float16 weights[NV];
+#pragma unroll
+          for (int v = 0; v < NV; v++)
+            weights[v] = vload16(v, b + k * NB);
+#pragma unroll
+          for (int t = 0; t < TILES; t++)
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+              acc[t][v] = fma((float16)(a[t * TILE_STRIDE + k]), weights[v], acc[t][v]);
+        }
+      }
+#pragma unroll
+      for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int v = 0; v < NV; v++)
+          vstore16(acc[t][v], v, output + position * OUTPUT_STRIDE + t * NB);
+    }
+
+#pragma unroll
+    for (int v = 0; v < NV; v++) {
+      const int c = n0 + v * 16;
+      const float16 start = hasBias ? vload16(0, bias + biasOffset + c) : (float16)(0.0f);
+#if EPILOGUE
+      float16 sumShift = 0.0f, sumScale = 0.0f;
+#if EAFFINE
+      const float16 centre = vload16(0, eaffine + eaffineOffset + c);
+      const float16 scale = vload16(0, eaffine + eaffineOffset + outChannels + c);
+      const float16 shift = vload16(0, eaffine + eaffineOffset + 2 * outChannels + c);
+#endif
+#endif
+      Tile tile = tile_at(first, tilesDown, tilesAcross);
+      for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
+        const float *m = output + t * NB + v * 16;
+        float16 rows[2][4];
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          const float16 m0 = vload16(0, m + (0 + j) * OUTPUT_STRIDE);
+          const float16 m1 = vload16(0, m + (4 + j) * OUTPUT_STRIDE);
+          const float16 m2 = vload16(0, m + (8 + j) * OUTPUT_STRIDE);
+          const float16 m3 = vload16(0, m + (12 + j) * OUTPUT_STRIDE);
+          rows[0][j] = m0 + m1 + m2;
+          rows[1][j] = m1 - m2 - m3;
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+          for (int j = 0; j < 2; j++) {
+            const int oh = tile.row * 2 + i;
+            const int ow = tile.column * 2 + j;
+            if (oh < outHeight && ow < outWidth) {
+              const long pixel = (tile.image * outHeight + oh) * outWidth + ow;
+              global float *target = y + yOffset + pixel * yStride + c;
+              float16 value =
+                  start + (j == 0 ? rows[i][0] + rows[i][1] + rows[i][2] : rows[i][1] - rows[i][2] - rows[i][3]);
+#if EPILOGUE
+              const float16 given = vload16(0, ex + exOffset + pixel * exStride + c);
+              EPILOGUE_GRADIENT(value, given, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
+#endif
+              if (accumulate)
+                value += vload16(0, target);
+              if (streaming)
+                STREAM(value, target);
+              else
+                vstore16(value, 0, target);
+            }
+          }
+      }
+#if EPILOGUE && EAFFINE
+      vstore16(sumShift, 0, sums + (long)group * 2 * outChannels + c);
+      vstore16(sumScale, 0, sums + ((long)group * 2 + 1) * outChannels + c);
+#endif
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import OpenCLRuntime
+import TensorCore
+
+/// 3×3 convolution of stride 1 by `convolution_winograd.cl`, for CPUs; see there for the scheme.
+struct WinogradConvolution {
+  private let g: ConvolutionGeometry
+
+  init(_ geometry: ConvolutionGeometry) {
+    g = geometry
+  }
+
+  /// Whether the kernels can compute it: whole vectors of channels, and a transformed input that stays small.
+  static func suits(_ g: ConvolutionGeometry) -> Bool {
+    g.kernelHeight == 3 && g.kernelWidth == 3 && g.strideHeight == 1 && g.strideWidth == 1
+      && g.inputs % 16 == 0 && g.outputs % 16 == 0 && g.inputs <= 512 && g.outputs <= 512
+  }
+
+  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+    launch(
+      x, packed: pack(filter, transposed: false), bias: bias, y: y, accumulate: false, label: "conv \(g.label)")
+  }
+
+  /// dx (+)= the data gradient, as a convolution of dy with the mirrored filter, through the gradient of `epilogue`'s
+  /// pending steps. Returns the sums [groups, 2, channels] of their affine's gradient.
+  func inputGradient(_ dy: Tensor, filter: Tensor, to dx: Tensor, accumulate: Bool, epilogue: DeferredTensor?)
+    -> Tensor?
+  {
+    let pass = WinogradConvolution(g.inputGradientGeometry)
+    return pass.launch(
+      dy.deferred, packed: pass.pack(filter, transposed: true), bias: nil, y: dx, accumulate: accumulate,
+      epilogue: epilogue, label: "conv input gradient \(g.label)")
+  }
+
+  func filterGradient(_ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination) {
+    let device = x.device
+    let channels = min(g.inputs, 128)
+    // As many tiles as keep the transformed input at about 450 KiB, within a second-level cache.
+    let tiles = min(96, 112 * 1024 / (16 * 16 * (channels / 16 | 1)))
+    let groups = (tileCount + tiles - 1) / tiles
+    let channelBlocks = (g.inputs + channels - 1) / channels
+    let splits = max(1, min(groups, device.description.computeUnits * 4 / channelBlocks))
+    let partials = Tensor(uninitialized: [splits, 16, g.inputs, g.outputs], on: device)
+    device.launch(
+      .convolutionWinogradFilterGradient, "winograd_filter_gradient",
+      options: options(channels: channels, tiles: tiles) + " -D KB=\(16 / vectors)" + x.prologueOptions(),
+      global: [splits, channelBlocks], local: device.independent(2),
+      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
+        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+        .int(splits), .buffer(partials.storage.buffer),
+      ],
+      cost: LaunchCost(
+        "conv filter gradient \(g.label)", flops: g.flops,
+        bytes: Double(x.shape.count + dy.shape.count + partials.shape.count) * 4))
+    let filters = g.inputs * g.outputs
+    device.launch(
+      .convolutionFilters, "winograd_finish_filter_gradient", options: "-D VEC=16", global: [filters / 16],
+      local: device.independent(1),
+      [.buffer(partials.storage.buffer), .int(splits), .int(filters)] + dw.tensor.vectorArguments + [
+        .int(dw.accumulate ? 1 : 0)
+      ],
+      cost: LaunchCost("conv filter gradient sums", bytes: Double(partials.shape.count) * 4))
+  }
+
+  // MARK: - One pass of `winograd_forward`
+
+  /// Tiles of a work-item of the forward pass: with two vectors of outputs 24 of 32 registers.
+  private static let tiles = 12
+
+  @discardableResult
+  private func launch(
+    _ x: DeferredTensor, packed: Tensor, bias: Tensor?, y: Tensor, accumulate: Bool, epilogue: DeferredTensor? = nil,
+    label: String
+  ) -> Tensor? {
+    let device = x.device
+    let groups = (tileCount + Self.tiles - 1) / Self.tiles
+    var options = options(channels: g.inputs, tiles: Self.tiles) + x.prologueOptions()
+    var arguments =
+      x.base.arguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
+      + y.arguments + [
+        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+        .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
+    var sums: Tensor?
+    if let epilogue {
+      options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
+      if epilogue.prologue.affine != nil {
+        sums = Tensor(uninitialized: [groups, 2, g.outputs], on: device)
+      }
+      arguments += epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? packed).storage.buffer)]
+    }
+    device.launch(
+      .convolutionWinograd, "winograd_forward", options: options, global: [groups], local: device.independent(1),
+      arguments,
+      cost: LaunchCost(
+        label, flops: g.flops,
+        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
+    )
+    return sums
+  }
+
+  private func pack(_ filter: Tensor, transposed: Bool) -> Tensor {
+    let packed = Tensor(uninitialized: [16, g.inputs, g.outputs], on: filter.device)
+    filter.device.launch(
+      .convolutionFilters, "winograd_pack_filter", options: "-D VEC=16",
+      global: [g.inputs, g.outputs / 16], local: filter.device.independent(2),
+      filter.vectorArguments + [
+        .int(filter.shape[2]), .int(filter.shape[3]), .int(transposed ? 1 : 0), .int(16 * vectors),
+        .buffer(packed.storage.buffer),
+      ],
+      cost: LaunchCost("pack filter \(filter.shape)", bytes: Double(filter.shape.count + packed.shape.count) * 4))
+    return packed
+  }
+
+  private var tileCount: Int { g.batch * ((g.outHeight + 1) / 2) * ((g.outWidth + 1) / 2) }
+
+  /// 16-wide registers across the outputs.
+  private var vectors: Int { g.outputs % 32 == 0 ? 2 : 1 }
+
+  private func options(channels: Int, tiles: Int) -> String {
+    "-D VEC=16 -D NV=\(vectors) -D CHANNELS=\(channels) -D TILES=\(tiles)"
+  }
+}
