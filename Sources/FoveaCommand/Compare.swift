@@ -61,7 +61,8 @@ struct Compare: ParsableCommand {
 
   func run() throws {
     let folder = try RunDirectory(output)
-    try claim(folder)
+    try folder.claim()
+    try checkSetup(of: folder)
     let train = try TrainProcess()
     for seed in 0..<UInt64(seeds) {
       for arm in names {
@@ -110,7 +111,7 @@ struct Compare: ParsableCommand {
   }
 
   /// Runs of different options must not be mixed.
-  private func claim(_ folder: RunDirectory) throws {
+  private func checkSetup(of folder: RunDirectory) throws {
     let setup = Setup(backbone: backbone, trainOptions: trainOptions)
     let path = folder.path(of: "setup.json")
     if let data = FileManager.default.contents(atPath: path) {
