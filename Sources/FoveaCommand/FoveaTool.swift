@@ -1,7 +1,10 @@
 import ArgumentParser
+import CommandSupport
 
 @main
 struct FoveaTool: ParsableCommand {
+  static func main() { runWithOneLineErrors() }
+
   static let configuration = CommandConfiguration(
     commandName: "fovea",
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
