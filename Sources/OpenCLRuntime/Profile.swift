@@ -2,9 +2,13 @@ import COpenCL
 
 /// The time that launches took on the device, by label, from OpenCL's own event clocks.
 public struct ProfileEntry: Sendable {
+  /// What was launched, as its `LaunchCost` calls it.
   public let label: String
+  /// Seconds from its start to its end on the device.
   public let seconds: Double
+  /// Floating-point operations, from its `LaunchCost`.
   public let flops: Double
+  /// Bytes moved at the least, from its `LaunchCost`.
   public let bytes: Double
 }
 
