@@ -64,6 +64,7 @@ let package = Package(
     // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
     .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
     .testTarget(name: "CustomOperationTests", dependencies: ["Fovea"]),
+    .testTarget(name: "TutorialTests", dependencies: ["Fovea"]),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
     .testTarget(
       name: "TiledConvolutionTests",
