@@ -17,15 +17,15 @@ public struct DeviceDescription: @unchecked Sendable {
   public let vendor: String
   public let driverVersion: String
   public let openCLVersion: String
-  public let kind: DeviceKind
-  public let computeUnits: Int
+  public private(set) var kind: DeviceKind
+  public private(set) var computeUnits: Int
   /// Bytes of device memory.
   public let globalMemory: Int
   /// Largest single allocation in bytes.
   public let maximumAllocation: Int
   /// Bytes of local memory per compute unit.
-  public let localMemory: Int
-  public let maximumWorkGroupSize: Int
+  public private(set) var localMemory: Int
+  public private(set) var maximumWorkGroupSize: Int
   public let extensions: [String]
 
   let platformID: cl_platform_id
@@ -37,6 +37,16 @@ public struct DeviceDescription: @unchecked Sendable {
   /// One line: selector, kind, name, platform and driver.
   public var summary: String {
     "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"
+  }
+
+  /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.
+  package func imitatingGPU(computeUnits: Int, localMemory: Int, maximumWorkGroupSize: Int) -> DeviceDescription {
+    var copy = self
+    copy.kind = .gpu
+    copy.computeUnits = computeUnits
+    copy.localMemory = localMemory
+    copy.maximumWorkGroupSize = maximumWorkGroupSize
+    return copy
   }
 
   /// All devices of all platforms, in the loader's order; empty when there is no platform.

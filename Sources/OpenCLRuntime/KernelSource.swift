@@ -5,7 +5,7 @@ public struct KernelSource: Sendable, Hashable {
   public let name: String
   public let text: String
   // Stands for the text in comparisons: hashing tens of kilobytes for every launch would cost more than the launch.
-  private let fingerprint: UInt64
+  package let fingerprint: UInt64
 
   public init(name: String, text: String) {
     self.name = name
@@ -37,10 +37,18 @@ public struct LaunchCost: Sendable {
   public var label: String
   public var flops: Double
   public var bytes: Double
+  /// Bytes of tensors that work-groups ask for together, where that was counted: more than `bytes` where several read the
+  /// same values, which caches may or may not serve.
+  package var requestedBytes: Double?
 
   public init(_ label: String, flops: Double = 0, bytes: Double = 0) {
     self.label = label
     self.flops = flops
     self.bytes = bytes
+  }
+
+  package init(_ label: String, flops: Double, bytes: Double, requestedBytes: Double) {
+    self.init(label, flops: flops, bytes: bytes)
+    self.requestedBytes = requestedBytes
   }
 }
