@@ -88,7 +88,7 @@ let package = Package(
     .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
     .testTarget(
       name: "KernelVerificationTests",
-      dependencies: ["CommandSupport", "Fovea", "KernelVerification", "ReferenceOperations"]),
+      dependencies: ["FoveaCommand", "CommandSupport", "Fovea", "KernelVerification", "ReferenceOperations"]),
     .testTarget(
       name: "ONNXExportTests",
       dependencies: [

@@ -5,6 +5,8 @@ import KernelVerification
 import ReferenceOperations
 import Testing
 
+@testable import FoveaCommand
+
 /// One after another: one thread at a time builds work for a device.
 @Suite(.serialized) struct KernelVerificationTests {
   private static let cpu = Result { try DeviceSelection.pick("cpu", from: DeviceDescription.all()) }
@@ -74,6 +76,24 @@ import Testing
     let caught = try failures("-Dbarrier(flags)=")
     for part in ["value", "gradient 0", "gradient 1", "gradient 2"] {
       #expect(caught.contains { $0.what.hasSuffix(part) }, "\(part) passed")
+    }
+  }
+
+  /// The local memory that `fovea bench plan` calculates is what the driver says.
+  @Test func localMemoryIsAsCalculated() throws {
+    let device = try Device(Self.cpu.get())
+    let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
+    for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
+      _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
+        try TiledConvolution.$forcedTile.withValue(tile) { try check.run(on: device) }
+      }
+    }
+    let resources = device.programsInUse.compactMap { program in
+      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
+    }
+    #expect(resources.count >= 6)
+    for (calculated, driver) in resources {
+      #expect(calculated.localBytes == driver, "\(calculated)")
     }
   }
 
