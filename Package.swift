@@ -70,6 +70,7 @@ let package = Package(
 
     // Tests.
     .testTarget(name: "CustomOperationTests", dependencies: ["Fovea"]),
+    .testTarget(name: "TutorialTests", dependencies: ["Fovea"]),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
     .testTarget(
       name: "TiledConvolutionTests",

@@ -84,6 +84,7 @@ public struct Evaluation: Encodable {
     case imagesPerSecond, skipped
   }
 
+  /// Writes what `--json` prints.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(images, forKey: .images)

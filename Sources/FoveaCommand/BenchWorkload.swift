@@ -34,20 +34,24 @@ final class BenchWorkload {
   private let trainer: Trainer
   private let batch: TrainingBatch
 
-  init(_ options: BenchOptions, profiling: Bool = false) throws {
-    model = options.description
+  convenience init(_ options: BenchOptions, profiling: Bool = false) throws {
+    try self.init(options.description, batchSize: options.batchSize, on: options.device.open(profiling: profiling))
+  }
+
+  init(_ model: ModelDescription, batchSize: Int, on device: Device) throws {
+    self.model = model
+    self.device = device
     let classifier = try model.build()
-    device = try options.device.open(profiling: profiling)
     let arena = ParameterArena(classifier, on: device)
     let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
     trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0).logits }
     var random = RandomNumbers(seed: 1)
-    let shape: Shape = [options.batchSize, model.inputHeight, model.inputWidth, 3]
+    let shape: Shape = [batchSize, model.inputHeight, model.inputWidth, 3]
     var pixels = [UInt8](repeating: 0, count: shape.count)
     pixels.withUnsafeMutableBytes { bytes in
       for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
     }
-    batch = TrainingBatch(pixels: pixels, shape: shape, labels: (0..<options.batchSize).map { Int32($0 % 2) })
+    batch = TrainingBatch(pixels: pixels, shape: shape, labels: (0..<batchSize).map { Int32($0 % 2) })
   }
 
   /// Seconds of one training step, from enqueueing it to having its loss.

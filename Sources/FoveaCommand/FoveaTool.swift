@@ -1,12 +1,15 @@
 import ArgumentParser
+import CommandSupport
 
 @main
 struct FoveaTool: ParsableCommand {
+  static func main() { runWithOneLineErrors() }
+
   static let configuration = CommandConfiguration(
     commandName: "fovea",
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
     subcommands: [
       Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,
-      Verify.self, Bench.self,
+      Compare.self, Verify.self, Bench.self,
     ])
 }

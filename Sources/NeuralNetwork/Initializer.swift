@@ -3,7 +3,11 @@ import TensorCore
 
 /// How a parameter starts.
 public enum Initializer: Sendable {
-  case zeros, ones
+  /// 0 everywhere, as biases start.
+  case zeros
+  /// 1 everywhere, as the scales of a BatchNorm start.
+  case ones
+  /// The same value everywhere.
   case constant(Float)
   /// Uniform in ±√(6 / (fanIn + fanOut)) (Glorot & Bengio 2010), Keras's default for kernels.
   case glorotUniform
@@ -13,6 +17,7 @@ public enum Initializer: Sendable {
   case heUniform
   /// Normal with variance 2 / fanIn, cut at two standard deviations.
   case heNormal
+  /// Uniform from the first number to the second.
   case uniform(Float, Float)
   /// Normal with the given mean and standard deviation.
   case normal(mean: Float, deviation: Float)

@@ -5,6 +5,7 @@ import COpenCL
 /// Because the device has one in-order queue, memory that goes back may be used again at once: work enqueued later runs
 /// later.
 public final class Buffer: @unchecked Sendable {
+  /// The device whose memory it is.
   public let device: Device
   /// Bytes asked for; the memory behind it may be a little larger.
   public let byteCount: Int

@@ -8,8 +8,11 @@ import Synchronization
 public final class BufferPool: Sendable {
   /// Bytes in use, their highest value since the last `resetPeak`, and bytes held from the driver or the system.
   public struct Statistics: Sendable {
+    /// Bytes that buffers hold now.
     public var inUse = 0
+    /// Highest value of `inUse` since the last ``BufferPool/resetPeak()``.
     public var peak = 0
+    /// Bytes held from the driver or the system, in use or free.
     public var reserved = 0
   }
 
@@ -35,6 +38,7 @@ public final class BufferPool: Sendable {
     state = Mutex(State(arena: arenaSize.flatMap { HostArena(size: $0) }))
   }
 
+  /// Bytes in use and held at this moment.
   public var statistics: Statistics {
     state.withLock { state in
       var statistics = state.statistics

@@ -8,7 +8,9 @@ import Synchronization
 /// kept, later launches are skipped, and every call that brings values back to the host (`Buffer.read`, `synchronize`,
 /// `checkFailure`) throws it. Nothing computed after a failure can therefore be mistaken for a result.
 public final class Device: @unchecked Sendable {
+  /// What the device is: names, driver, capabilities.
   public let description: DeviceDescription
+  /// Where its buffers come from and go back to.
   public let pool: BufferPool
   /// Whether launches are only noted; see `init(planning:)`.
   package let isPlanning: Bool
@@ -19,11 +21,15 @@ public final class Device: @unchecked Sendable {
 
   /// Counts of what the device was asked to do since it was opened.
   public struct Counters: Sendable {
+    /// Kernels enqueued.
     public var launches = 0
+    /// Programs compiled, one for each combination of text and options.
     public var programsBuilt = 0
+    /// Host time spent on compiling them.
     public var buildSeconds = 0.0
     /// Floating-point operations and bytes moved at the least, of launches while `countsCosts` was set.
     public var flops = 0.0
+    /// Bytes moved at the least, of the same launches.
     public var bytes = 0.0
   }
 
@@ -51,12 +57,19 @@ public final class Device: @unchecked Sendable {
     var name: String
   }
 
-  /// Opens the device that `selection` names; see `DeviceSelection.pick`. Without one, `FOVEA_DEVICE` decides, then `auto`.
+  /// Opens the device that `selection` names; see ``DeviceSelection/pick(_:from:)``. Without one, the environment's
+  /// `FOVEA_DEVICE` decides, then `auto`.
+  ///
+  /// - Parameter profiling: whether launches are timed from the start.
+  /// - Throws: `OpenCLError.noPlatform`, `noDevice` or `callFailed`.
   public static func open(_ selection: String? = nil, profiling: Bool = false) throws -> Device {
     let text = selection ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto"
     return try Device(DeviceSelection.pick(text, from: DeviceDescription.all()), profiling: profiling)
   }
 
+  /// Opens a device of ``DeviceDescription/all()``; most callers want ``open(_:profiling:)``.
+  ///
+  /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
   public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
     try self.init(description, profiling: profiling, planning: false)
   }

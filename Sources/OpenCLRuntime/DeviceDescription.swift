@@ -3,7 +3,12 @@ import Synchronization
 
 /// What kind of processor an OpenCL device is.
 public enum DeviceKind: String, Sendable {
-  case cpu, gpu, accelerator
+  /// The processor that the host runs on, too.
+  case cpu
+  /// A graphics processor.
+  case gpu
+  /// Anything else.
+  case accelerator
 }
 
 /// One device of one platform as the loader lists it, before anything is opened on it.
@@ -12,12 +17,19 @@ public struct DeviceDescription: @unchecked Sendable {
   public let platformIndex: Int
   /// Position of the device within its platform.
   public let deviceIndex: Int
+  /// Name of the platform, that is of the driver package, such as `Portable Computing Language`.
   public let platformName: String
+  /// Name of the device, such as `NVIDIA H100`.
   public let name: String
+  /// Who makes it.
   public let vendor: String
+  /// Version of the driver, as the driver writes it.
   public let driverVersion: String
+  /// OpenCL version that the device supports, such as `OpenCL 3.0 CUDA`.
   public let openCLVersion: String
+  /// What kind of processor it is.
   public private(set) var kind: DeviceKind
+  /// Processors that work side by side: cores of a CPU, multiprocessors of a GPU.
   public private(set) var computeUnits: Int
   /// Bytes of device memory.
   public let globalMemory: Int
@@ -25,7 +37,9 @@ public struct DeviceDescription: @unchecked Sendable {
   public let maximumAllocation: Int
   /// Bytes of local memory per compute unit.
   public private(set) var localMemory: Int
+  /// Most work-items that a work-group may have.
   public private(set) var maximumWorkGroupSize: Int
+  /// OpenCL extensions, such as `cl_khr_fp16`.
   public let extensions: [String]
 
   let platformID: cl_platform_id
@@ -50,6 +64,8 @@ public struct DeviceDescription: @unchecked Sendable {
   }
 
   /// All devices of all platforms, in the loader's order; empty when there is no platform.
+  ///
+  /// - Throws: `OpenCLError.callFailed` when the loader or a driver fails.
   public static func all() throws -> [DeviceDescription] {
     // The first calls load and initialise drivers. ocl-icd and POCL do that without locks: two threads that come at
     // once find no platform, or crash.

@@ -15,6 +15,7 @@ public enum OpenCLError: Error, Sendable, CustomStringConvertible {
   /// The device had no room for `requested` bytes.
   case outOfMemory(requested: Int, inUse: Int, reserved: Int, device: String)
 
+  /// What failed, where, and what helps; a failed build carries the compiler's log.
   public var description: String {
     switch self {
     case .noPlatform:

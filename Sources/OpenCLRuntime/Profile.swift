@@ -2,14 +2,18 @@ import COpenCL
 
 /// The time that a launch or a copy took on the device, from OpenCL's own event clock.
 public struct ProfileEntry: Sendable {
+  /// What was launched, as its `LaunchCost` calls it.
   public let label: String
   /// When it started, in nanoseconds of the device's clock; see ``Device/clockOffset()``.
   public let start: UInt64
   /// When it ended, in nanoseconds of the device's clock.
   public let end: UInt64
+  /// Floating-point operations, from its `LaunchCost`.
   public let flops: Double
+  /// Bytes moved at the least, from its `LaunchCost`.
   public let bytes: Double
 
+  /// Seconds from its start to its end on the device.
   public var seconds: Double { Double(end - start) * 1e-9 }
 
   /// The label without its sizes: words up to the first that holds a digit, or for convolutions up to the window.

@@ -1,7 +1,8 @@
 import TensorCore
 
 /// Tensors joined along the channels by copying. A `ChannelStack` gives the same values without the copies; this is the
-/// plain form that it is tested against, and the one for tensors that exist already.
+/// plain form that it is tested against, and the one for tensors that exist already. Pending steps are computed on the
+/// way; shapes that differ before the channels trap.
 public func concatenate(_ parts: [any TensorOperand]) -> Tensor {
   precondition(!parts.isEmpty, "concatenate: nothing to join")
   let operands = parts.map(\.deferred)

@@ -7,24 +7,38 @@ public enum Padding: Sendable, Hashable {
   case valid
   /// As many as make the output ⌈input / stride⌉ wide, the odd one at the bottom and right, as in TensorFlow.
   case same
+  /// So many rows and columns of zeros.
   case explicit(top: Int, bottom: Int, left: Int, right: Int)
 }
 
 /// The extents of a convolution: images [batch, height, width, inputs] with filters [kernelHeight, kernelWidth, inputs,
 /// outputs].
 public struct ConvolutionGeometry: Sendable, Hashable {
+  /// Images.
   public let batch: Int
+  /// Rows of an input image.
   public let height: Int
+  /// Columns of an input image.
   public let width: Int
+  /// Channels of an input image.
   public let inputs: Int
+  /// Rows of a filter.
   public let kernelHeight: Int
+  /// Columns of a filter.
   public let kernelWidth: Int
+  /// Rows from one window to the next.
   public let strideHeight: Int
+  /// Columns from one window to the next.
   public let strideWidth: Int
+  /// Rows of zeros above an image.
   public let padTop: Int
+  /// Columns of zeros left of an image.
   public let padLeft: Int
+  /// Rows of an output image.
   public let outHeight: Int
+  /// Columns of an output image.
   public let outWidth: Int
+  /// Filters: channels of an output image.
   public let outputs: Int
 
   /// Traps when the shapes do not fit together.
@@ -54,6 +68,7 @@ public struct ConvolutionGeometry: Sendable, Hashable {
     outWidth = columns.output
   }
 
+  /// [batch, outHeight, outWidth, outputs].
   public var outputShape: Shape { [batch, outHeight, outWidth, outputs] }
 
   /// Floating-point operations of one pass, a multiply-add counted as two.
@@ -134,8 +149,8 @@ package struct ConvolutionCall: Sendable, Hashable {
 }
 
 extension TensorOperand {
-  /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch), read through pending steps. Zero padding
-  /// comes after them.
+  /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch) of images [batch, height, width, inputs],
+  /// read through pending steps. Zero padding comes after them. Shapes that do not fit trap.
   ///
   /// - Parameters:
   ///   - filter: [kernelHeight, kernelWidth, inputs, outputs].
@@ -171,7 +186,7 @@ extension TensorOperand {
     return y
   }
 
-  /// Fully connected layer, `x · weights + bias`.
+  /// Fully connected layer, `x · weights + bias`. Shapes that do not fit trap.
   ///
   /// - Parameters:
   ///   - weights: [inputs, outputs].

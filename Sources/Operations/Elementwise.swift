@@ -2,7 +2,7 @@ import OpenCLRuntime
 import TensorCore
 
 extension TensorOperand {
-  /// Sum of two tensors of one shape, each read through its pending steps.
+  /// Sum of two tensors of one shape, each read through its pending steps. Other shapes trap.
   public func adding(_ other: some TensorOperand) -> Tensor {
     let a = deferred
     let b = other.deferred
@@ -18,7 +18,7 @@ extension TensorOperand {
     return y
   }
 
-  /// All values times a constant.
+  /// All values times a constant. Bytes become `float32`; labels trap.
   public func scaled(by factor: Float) -> Tensor {
     let x = materialized()
     precondition(x.dtype != .int32, "scaled: not for labels")
@@ -54,7 +54,7 @@ extension TensorOperand {
     return y
   }
 
-  /// Product of two tensors of one shape, element by element.
+  /// Product of two tensors of one shape, element by element. Other shapes trap.
   public func multiplied(by other: some TensorOperand) -> Tensor {
     let a = materialized()
     let b = other.materialized()
@@ -71,9 +71,14 @@ extension TensorOperand {
 }
 
 extension Tensor {
+  /// Sum of two tensors of one shape; other shapes trap. See ``TensorOperand/adding(_:)``.
   public static func + (a: Tensor, b: Tensor) -> Tensor { a.adding(b) }
+  /// Difference of two tensors of one shape; other shapes trap.
   public static func - (a: Tensor, b: Tensor) -> Tensor { a.adding(b.scaled(by: -1)) }
+  /// Product of two tensors of one shape, element by element; other shapes trap. See
+  /// ``TensorOperand/multiplied(by:)``.
   public static func * (a: Tensor, b: Tensor) -> Tensor { a.multiplied(by: b) }
+  /// All values times a constant. See ``TensorOperand/scaled(by:)``.
   public static func * (a: Float, b: Tensor) -> Tensor { b.scaled(by: a) }
 
   /// y (+)= factor · x. Bytes become floating-point numbers.

@@ -3,9 +3,12 @@ import TensorCore
 
 /// Mean and biased variance of each channel over all pixels of all images, [channels] each.
 public struct Moments: Sendable {
+  /// Mean of each channel, [channels].
   public let mean: Tensor
+  /// Mean squared deviation from `mean` of each channel, [channels].
   public let variance: Tensor
 
+  /// Statistics from elsewhere, such as moving ones.
   public init(mean: Tensor, variance: Tensor) {
     self.mean = mean
     self.variance = variance
@@ -143,6 +146,11 @@ extension Tensor {
 extension TensorOperand {
   /// Batch normalisation with the statistics of the batch, `γ (x − mean) / √(variance + ε) + β` per channel, pending
   /// until the next operation reads it (Ioffe & Szegedy 2015).
+  ///
+  /// - Parameters:
+  ///   - gamma: scale of each channel, [channels].
+  ///   - beta: shift of each channel, [channels].
+  ///   - epsilon: added to the variance before its root is taken.
   public func batchNormalized(gamma: Tensor, beta: Tensor, epsilon: Float) -> DeferredTensor {
     // Steps that neither the moments nor the affine can read through are computed once for both.
     let pending = deferred.prologue

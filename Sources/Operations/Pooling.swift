@@ -44,6 +44,11 @@ func columnGroup(_ width: Int, _ device: Device) -> Int { device.isCPU ? width :
 extension TensorOperand {
   /// Largest value of each window, read through pending steps. The gradient goes to the first maximum in row-major order.
   ///
+  /// - Parameters:
+  ///   - window: rows and columns, 256 pixels together at most.
+  ///   - strides: rows and columns from one window to the next.
+  ///   - padding: how far windows reach beyond the edge.
+  ///   - padValue: what they find there.
   /// - Returns: [batch, outHeight, outWidth, channels].
   public func maxPool(
     window: (Int, Int), strides: (Int, Int), padding: Padding = .valid, paddedWith padValue: PoolPadding = .ignored
@@ -82,6 +87,9 @@ extension TensorOperand {
   /// Mean of each window that lies inside the image, read through pending steps; an incomplete last row or column is
   /// dropped.
   ///
+  /// - Parameters:
+  ///   - window: rows and columns.
+  ///   - strides: rows and columns from one window to the next.
   /// - Returns: [batch, outHeight, outWidth, channels].
   public func averagePool(window: (Int, Int), strides: (Int, Int)) -> Tensor {
     let x = deferred

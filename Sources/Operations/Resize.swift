@@ -6,6 +6,11 @@ extension TensorOperand {
   /// Images resized to `height` × `width`, read through pending steps. Any ratio, up or down; see `ResizeTable` for the
   /// weights. The gradient is gathered with the transposed tables, so it needs no atomics.
   ///
+  /// - Parameters:
+  ///   - height: rows of the images that come out.
+  ///   - width: their columns.
+  ///   - interpolation: how values between pixels are made.
+  ///   - antialias: whether the kernel is widened by the ratio when shrinking.
   /// - Returns: [batch, height, width, channels].
   public func resized(
     height: Int, width: Int, interpolation: Interpolation = .bilinear, antialias: Bool = false

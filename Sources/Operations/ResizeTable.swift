@@ -2,7 +2,16 @@ import Foundation
 
 /// How values between pixels are made.
 public enum Interpolation: String, Sendable, CaseIterable {
-  case nearest, bilinear, bicubic, lanczos3, lanczos5
+  /// The pixel that holds the position.
+  case nearest
+  /// The two neighbours on each axis, weighted by how near they are.
+  case bilinear
+  /// Keys' kernel with a = −0.5 (Keys 1981), four pixels on each axis.
+  case bicubic
+  /// A sinc under the window of a wider sinc (Lanczos), three pixels to each side.
+  case lanczos3
+  /// The same with five pixels to each side.
+  case lanczos5
 }
 
 /// The weights of one axis of a resize: output i is the sum of `weights[i][a] · input[starts[i] + a]`.
@@ -11,10 +20,14 @@ public enum Interpolation: String, Sendable, CaseIterable {
 /// 1981) evaluated exactly; TensorFlow reads it from a table of 1,024 entries and differs by 2–4e-4. With `antialias`, and
 /// when shrinking, the kernel is widened by the ratio. Taps outside the image are dropped and the rest scaled to sum to 1.
 public struct ResizeTable: Sendable, Equatable {
+  /// Pixels along the axis before the resize.
   public let inputSize: Int
+  /// For each output, the first input that it reads.
   public let starts: [Int]
+  /// For each output, the weights of the inputs from its start on. They sum to 1, except in a transposed table.
   public let weights: [[Double]]
 
+  /// The table from `inputSize` pixels to `outputSize`; sizes that are not positive trap.
   public init(inputSize: Int, outputSize: Int, interpolation: Interpolation, antialias: Bool) {
     precondition(inputSize > 0 && outputSize > 0, "resize: sizes must be positive, not \(inputSize) → \(outputSize)")
     let ratio = Double(inputSize) / Double(outputSize)
@@ -55,6 +68,7 @@ public struct ResizeTable: Sendable, Equatable {
     self.weights = weights
   }
 
+  /// Pixels along the axis after the resize.
   public var outputSize: Int { starts.count }
 
   /// Largest number of inputs that an output reads.

@@ -62,11 +62,13 @@ extension Device {
 }
 
 extension Tensor {
-  /// The three arguments by which kernels take a tensor.
-  package var arguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride)] }
+  /// The three arguments by which kernels take a tensor: its buffer, the element of its first value, and the elements
+  /// from one row to the next.
+  public var arguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride)] }
 
-  /// Buffer and offset, for tensors whose rows have no stride.
-  package var vectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
+  /// The two arguments by which kernels take a vector, such as a weight for each channel: its buffer and the element of
+  /// its first value.
+  public var vectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
 }
 
 extension Tensor {

@@ -2,7 +2,7 @@ import OpenCLRuntime
 import TensorCore
 
 extension Tensor {
-  /// Softmax over the innermost extent.
+  /// Softmax over the innermost extent, `exp(xᵢ − max x) / Σ exp(xⱼ − max x)`, of the same shape.
   public func softmax() -> Tensor {
     let y = Tensor(uninitialized: shape, on: device)
     device.launch(

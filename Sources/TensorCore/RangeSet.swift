@@ -1,13 +1,17 @@
 /// A set of integers kept as sorted, disjoint, non-touching ranges. Small: it holds channel ranges of one storage.
 public struct RangeSet: Sendable, Equatable {
+  /// The ranges in ascending order.
   public private(set) var ranges: [Range<Int>] = []
 
+  /// The empty set.
   public init() {}
 
+  /// Whether all of `range` is in the set.
   public func contains(_ range: Range<Int>) -> Bool {
     range.isEmpty || ranges.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
   }
 
+  /// Whether any of `range` is in the set.
   public func overlaps(_ range: Range<Int>) -> Bool {
     ranges.contains { $0.overlaps(range) }
   }
@@ -24,6 +28,7 @@ public struct RangeSet: Sendable, Equatable {
     return gaps
   }
 
+  /// Adds `range`, joining it with the ranges that it touches.
   public mutating func insert(_ range: Range<Int>) {
     guard !range.isEmpty else { return }
     var merged = range

@@ -1,16 +1,20 @@
 /// The extents of a tensor, outermost first. Images are NHWC: batch, height, width, channels.
 public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStringConvertible {
+  /// The extents, outermost first; none for a scalar.
   public let dimensions: [Int]
 
+  /// A shape of those extents; a negative one traps.
   public init(_ dimensions: [Int]) {
     precondition(dimensions.allSatisfy { $0 >= 0 }, "Shape: negative extent in \(dimensions)")
     self.dimensions = dimensions
   }
 
+  /// `[2, 3]` as a shape.
   public init(arrayLiteral elements: Int...) {
     self.init(elements)
   }
 
+  /// Number of extents; 0 for a scalar.
   public var rank: Int { dimensions.count }
 
   /// Number of elements; 1 for a scalar.
@@ -22,6 +26,7 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
   /// Product of all extents but the innermost.
   public var rows: Int { dimensions.dropLast().reduce(1, *) }
 
+  /// The extent at `index`, counted from the outermost.
   public subscript(index: Int) -> Int { dimensions[index] }
 
   /// The same extents with another innermost one.
@@ -29,12 +34,18 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
     Shape(dimensions.dropLast() + [channels])
   }
 
+  /// The extents as a list, such as `[64, 300, 300, 3]`.
   public var description: String { "[" + dimensions.map(String.init).joined(separator: ", ") + "]" }
 }
 
 /// The type of a tensor's elements on the device.
 public enum DType: Sendable, Hashable {
-  case float32, uint8, int32
+  /// Single precision: values, weights and gradients.
+  case float32
+  /// Bytes, such as pixels.
+  case uint8
+  /// 32-bit integers, such as labels and tables.
+  case int32
 
   /// Bytes of one element.
   public var byteCount: Int { self == .uint8 ? 1 : 4 }

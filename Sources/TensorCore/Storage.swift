@@ -8,12 +8,17 @@ import Synchronization
 public final class Storage: @unchecked Sendable {
   /// Unique for the life of the process, unlike an address, which a later storage may get again.
   public let id: Int
+  /// The device that holds the memory.
   public let device: Device
+  /// The memory, which other storages may share.
   public let buffer: Buffer
   /// Element of the buffer at which this storage starts; not 0 for a part of an arena.
   public let baseOffset: Int
+  /// Rows of elements.
   public let rows: Int
+  /// Elements of a row.
   public let channels: Int
+  /// The type of the elements.
   public let dtype: DType
   /// True for trainable parameters: operations that read them are recorded on any tape.
   public var requiresGradient = false
@@ -55,6 +60,7 @@ public final class Storage: @unchecked Sendable {
 public final class ChannelStatistics {
   /// One element a channel of the storage described.
   public let mean: Storage
+  /// Biased variance, one element a channel of the storage described.
   public let variance: Storage
   /// Channel ranges that hold values, sorted and disjoint.
   public var computed = RangeSet()
@@ -63,6 +69,7 @@ public final class ChannelStatistics {
   /// Slope of the activation applied before averaging, or nil.
   public let preSlope: Float?
 
+  /// Statistics of `storage`, none of them computed yet.
   public init(of storage: Storage, tapeID: Int?, preSlope: Float?) {
     mean = Storage(device: storage.device, rows: 1, channels: storage.channels)
     variance = Storage(device: storage.device, rows: 1, channels: storage.channels)

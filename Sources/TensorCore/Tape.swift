@@ -9,6 +9,7 @@ public final class Tape: @unchecked Sendable {
   /// The tape that operations on this task record to, if any.
   @TaskLocal public static var current: Tape?
 
+  /// Unique for the life of the process.
   public let id: Int
 
   /// Called with each operation that is recorded, right after its kernels have been enqueued.
@@ -28,6 +29,7 @@ public final class Tape: @unchecked Sendable {
 
   private static let nextID = Atomic<Int>(0)
 
+  /// An empty tape.
   public init() {
     id = Self.nextID.wrappingAdd(1, ordering: .relaxed).newValue
   }
@@ -99,10 +101,12 @@ public final class GradientStore {
 
   /// Where to write a gradient contribution.
   public struct Destination {
+    /// Where to write: the gradient of the input, of the same shape, with a stride of its own.
     public let tensor: Tensor
     /// Whether to add to what is there; otherwise its contents are undefined and must be overwritten.
     public let accumulate: Bool
 
+    /// A place for an operation to write to.
     public init(tensor: Tensor, accumulate: Bool) {
       self.tensor = tensor
       self.accumulate = accumulate
@@ -166,6 +170,11 @@ public final class GradientStore {
 
 /// Runs `body` under a new tape and returns its value with the gradients of that value (a scalar, or the sum of its
 /// elements) with respect to the trainable parameters it used and the `watched` tensors.
+///
+/// - Parameters:
+///   - watched: tensors other than parameters whose gradients are wanted.
+///   - body: any function that ends in one tensor; it runs once.
+/// - Returns: the tensor that `body` returned, and the gradients by tensor.
 public func valueWithGradients(
   at watched: [Tensor] = [], of body: () throws -> Tensor
 ) rethrows -> (value: Tensor, gradients: GradientStore) {

@@ -5,7 +5,9 @@ import OpenCLRuntime
 /// A tensor is a cheap value; copies share memory. Most tensors are contiguous. A view of some channels of a storage
 /// keeps the storage's row stride, so that the first k channels of a channel stack are a tensor without a copy.
 public struct Tensor: Sendable {
+  /// The memory that the values lie in.
   public let storage: Storage
+  /// The extents, outermost first.
   public let shape: Shape
   /// First channel of the storage that this tensor covers.
   public let channelOffset: Int
@@ -41,7 +43,7 @@ public struct Tensor: Sendable {
     pixelStride = storage.channels
   }
 
-  /// Copies `values` (row-major) to the device.
+  /// Copies `values` (row-major) to the device; traps when there are not as many as `shape` says.
   public init(_ values: [Float], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device)
@@ -71,9 +73,13 @@ public struct Tensor: Sendable {
     return tensor
   }
 
+  /// The device that holds the values.
   public var device: Device { storage.device }
+  /// The type of the values.
   public var dtype: DType { storage.dtype }
+  /// Product of all extents but the innermost.
   public var rows: Int { shape.rows }
+  /// The innermost extent; 1 for a scalar.
   public var channels: Int { shape.channels }
 
   /// Element of the buffer at which the first value lies.
@@ -114,19 +120,25 @@ public struct Tensor: Sendable {
     return Tensor(storage: storage, shape: shape)
   }
 
-  /// Waits for the device and copies the values to the host, row-major.
+  /// Waits for the device and copies the values to the host, row-major. Traps for another type than `float32`.
+  ///
+  /// - Throws: the device's first failure, an `OpenCLError`.
   public func floats() throws -> [Float] {
     precondition(dtype == .float32, "floats: the tensor holds \(dtype)")
     return try read(as: Float.self, zero: 0)
   }
 
-  /// Waits for the device and copies bytes to the host, row-major.
+  /// Waits for the device and copies bytes to the host, row-major. Traps for another type than `uint8`.
+  ///
+  /// - Throws: the device's first failure, an `OpenCLError`.
   public func bytes() throws -> [UInt8] {
     precondition(dtype == .uint8, "bytes: the tensor holds \(dtype)")
     return try read(as: UInt8.self, zero: 0)
   }
 
-  /// The only value of a tensor with one element.
+  /// Waits for the device and returns the only value of a tensor with one element; traps when there are more.
+  ///
+  /// - Throws: the device's first failure, an `OpenCLError`.
   public func item() throws -> Float {
     precondition(shape.count == 1, "item: the tensor has shape \(shape)")
     return try floats()[0]

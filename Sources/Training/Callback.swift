@@ -40,12 +40,20 @@ public protocol Callback: AnyObject {
 }
 
 extension Callback {
+  /// Does nothing.
   public func phaseDidBegin(_ phase: TrainingPhase, steps: Int, in loop: TrainingLoop) throws {}
+  /// Does nothing.
   public func stepDidFinish(_ step: Int, _ scores: Scores, of phase: TrainingPhase, in loop: TrainingLoop) throws {}
+  /// Does nothing.
   public func phaseDidEnd(_ phase: TrainingPhase, _ scores: Scores, in loop: TrainingLoop) throws {}
+  /// Does nothing.
   public func validationDidEnd(_ predictions: [Prediction], of phase: TrainingPhase, in loop: TrainingLoop) throws {}
+  /// Never wants it.
   public func wantsRest(after step: Int) -> Bool { false }
+  /// Does nothing.
   public func deviceDidRest(in loop: TrainingLoop) throws {}
+  /// Does nothing.
   public func epochDidEnd(in loop: TrainingLoop) throws {}
+  /// Does nothing.
   public func runWillStop(in loop: TrainingLoop) throws {}
 }

@@ -55,7 +55,8 @@ final class SamplePictures {
       return [inputs[index], picture(bilinear)]
         + [before, after].flatMap { learned in
           let values = Array(learned[range])
-          return [picture(PictureValues.stretched(values)), picture(PictureValues.centred(zip(values, bilinear).map(-)))]
+          let difference = zip(values, bilinear).map(-)
+          return [picture(PictureValues.stretched(values)), picture(PictureValues.centred(difference))]
         }
     }
   }

@@ -4,6 +4,8 @@ import Fovea
 
 @main
 struct TrainCommand: ParsableCommand {
+  static func main() { runWithOneLineErrors() }
+
   static let configuration = CommandConfiguration(
     commandName: "train",
     abstract: "Train an image classifier, with a learnable resizer in front of it, on any OpenCL device.",

@@ -18,7 +18,8 @@ struct TrainingRun {
     self.options = options
     device = try options.device.open()
     let synthetic = options.data == nil
-    let split = try Self.openData(options)
+    let split = try DatasetSplit.open(
+      data: options.data, limit: options.limit, validationSplit: options.validationSplit, seed: options.seed)
     self.split = split
     let optimizer = options.optimizer ?? (synthetic ? .adam : .sgd)
     let adaptive = optimizer == .adam || optimizer == .adamw
@@ -47,19 +48,6 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
-  }
-
-  private static func openData(_ options: TrainCommand) throws -> DatasetSplit {
-    guard let directory = options.data else {
-      return SyntheticDataset.split(
-        training: options.limit ?? 480, validation: max((options.limit ?? 480) / 4, 2), seed: options.seed)
-    }
-    let split = try DatasetSplit.open(
-      directory: directory, validationSplit: options.validationSplit, seed: options.seed)
-    guard let limit = options.limit else { return split }
-    return DatasetSplit(
-      training: split.training.limited(to: limit, seed: options.seed),
-      validation: split.validation.limited(to: max(limit / 4, 1), seed: options.seed))
   }
 
   /// Trains, from the beginning or from a checkpoint.

@@ -34,20 +34,15 @@ extension TensorOperand {
     let x = materialized()
     let y = Tensor(uninitialized: x.shape, on: x.device)
     x.device.launch(
-      .swish, "swish", global: [x.channels, x.rows], x.view + y.view,
+      .swish, "swish", global: [x.channels, x.rows], x.arguments + y.arguments,
       cost: LaunchCost("swish \(x.shape)", bytes: Double(x.shape.count) * 8))
     Tape.record("swish", inputs: [x], outputs: [y]) { store in
       guard let dy = store.gradient(of: y), let dx = store.destination(for: x) else { return }
       x.device.launch(
         .swish, "swish_gradient", global: [x.channels, x.rows],
-        x.view + dy.view + dx.tensor.view + [.int(dx.accumulate ? 1 : 0)],
+        x.arguments + dy.arguments + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0)],
         cost: LaunchCost("swish gradient \(x.shape)", bytes: Double(x.shape.count) * 12))
     }
     return y
   }
-}
-
-extension Tensor {
-  /// The three arguments by which kernels take a tensor.
-  fileprivate var view: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride)] }
 }

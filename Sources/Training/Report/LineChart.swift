@@ -2,9 +2,9 @@ import Foundation
 
 /// Lines over a common horizontal axis, drawn as SVG whose colours come from the page's style, so that one drawing
 /// serves light and dark.
-struct LineChart {
+package struct LineChart {
   /// One line.
-  struct Series {
+  package struct Series {
     var name: String
     /// A class of the page's style.
     var style: String
@@ -12,6 +12,10 @@ struct LineChart {
     var points: [(x: Double, y: Double)]
     /// Whether each point gets a dot.
     var hasDots = true
+
+    package init(name: String, style: String, points: [(x: Double, y: Double)], hasDots: Bool = true) {
+      (self.name, self.style, self.points, self.hasDots) = (name, style, points, hasDots)
+    }
   }
 
   var title: String
@@ -21,8 +25,48 @@ struct LineChart {
   var xLabel: String
   /// Values that are kept within these limits, such as shares within 0…1.
   var limits: ClosedRange<Double>?
+  /// Whether the axis of values reaches down to 0.
+  var startsAtZero: Bool
   /// How values are written at the axis and in tool tips.
   var format: (Double) -> String
+
+  package init(
+    title: String, series: [Series], width: Double, xLabel: String, limits: ClosedRange<Double>? = nil,
+    startsAtZero: Bool = false, format: @escaping (Double) -> String
+  ) {
+    (self.title, self.series, self.width) = (title, series, width)
+    (self.xLabel, self.limits, self.startsAtZero, self.format) = (xLabel, limits, startsAtZero, format)
+  }
+
+  /// Rows of charts with their titles above, as one drawing that stands alone, on white.
+  package static func grid(_ rows: [[LineChart]]) -> String {
+    let cell = (width: size.width, height: size.height + 30)
+    let extent = (width: cell.width * Double(rows.map(\.count).max() ?? 1), height: cell.height * Double(rows.count))
+    var svg = """
+      <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(number(extent.width)) \(number(extent.height))" \
+      font-family="system-ui, sans-serif">
+      <style>
+      .grid { stroke: #e2e0d6 } .tick { fill: #676a62; font-size: 11.5px } .line { fill: none; stroke-width: 2.2 }
+      .training { stroke: #1d63d8 } .fresh { stroke: #cf5a0b } .moving { stroke: #7d5bbe; stroke-dasharray: 5 4 }
+      .dot { stroke: #fff; stroke-width: 1.5 } .dot.training { fill: #1d63d8 } .dot.fresh { fill: #cf5a0b }
+      </style>
+      <rect width="100%" height="100%" fill="#fff"/>
+
+      """
+    for (row, charts) in rows.enumerated() {
+      for (column, chart) in charts.enumerated() {
+        let (left, top) = (cell.width * Double(column), cell.height * Double(row))
+        svg += """
+          <text x="\(number(left + plot.left))" y="\(number(top + 20))" font-size="14" font-weight="600" fill="#22241f">\
+          \(escaped(chart.title))</text>
+          <svg x="\(number(left))" y="\(number(top + 30))" width="\(number(size.width))" height="\(number(size.height))">
+          \(chart.svg() ?? "")</svg>
+
+          """
+      }
+    }
+    return svg + "</svg>\n"
+  }
 
   private static let size = (width: 400.0, height: 236.0)
   private static let plot = (left: 44.0, right: 390.0, top: 12.0, bottom: 200.0)
@@ -37,7 +81,7 @@ struct LineChart {
     .filter { !$0.points.isEmpty }
     let values = drawn.flatMap { $0.points.map(\.y) }
     guard let smallest = values.min(), let largest = values.max() else { return nil }
-    let ticks = Self.ticks(from: smallest, to: largest, limits: limits)
+    let ticks = Self.ticks(from: startsAtZero ? min(smallest, 0) : smallest, to: largest, limits: limits)
     let (low, high) = (ticks.first!, ticks.last!)
     let right = max(width, drawn.flatMap { $0.points.map(\.x) }.max() ?? 1)
     let plot = Self.plot
