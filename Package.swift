@@ -48,6 +48,11 @@ let package = Package(
       name: "Fovea",
       dependencies: ["OpenCLRuntime", "TensorCore", "Operations", "NeuralNetwork", "Vision", "Training"]),
 
+    // What checks it. ReferenceOperations is every operation in plain double-precision Swift, loops only.
+    .target(name: "ReferenceOperations"),
+    .target(
+      name: "KernelVerification",
+      dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     // ONNX: the format's messages, which Scripts/generate_onnx_format generated, and the models written in them.
     .target(name: "ONNXFormat", dependencies: [protobuf]),
     .target(
@@ -55,14 +60,15 @@ let package = Package(
       dependencies: ["ONNXFormat", "Vision", "NeuralNetwork", "Operations", "TensorCore", protobuf]),
 
     // The commands.
-    .target(name: "CommandSupport", dependencies: ["Fovea", argumentParser]),
+    .target(name: "CommandSupport", dependencies: ["Fovea", "NeuralNetwork", "KernelVerification", argumentParser]),
     .executableTarget(name: "train", dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", argumentParser]),
     .executableTarget(
       name: "FoveaCommand",
-      dependencies: ["CommandSupport", "Fovea", "NeuralNetwork", "ONNXExport", argumentParser]),
+      dependencies: [
+        "CommandSupport", "Fovea", "KernelVerification", "NeuralNetwork", "ONNXExport", argumentParser,
+      ]),
 
-    // Tests. ReferenceOperations is every operation in plain double-precision Swift, loops only.
-    .target(name: "ReferenceOperations", path: "Tests/ReferenceOperations"),
+    // Tests.
     .testTarget(name: "CustomOperationTests", dependencies: ["Fovea"]),
     .testTarget(name: "TutorialTests", dependencies: ["Fovea"]),
     .testTarget(name: "ReferenceOperationsTests", dependencies: ["ReferenceOperations"]),
@@ -74,11 +80,16 @@ let package = Package(
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "NeuralNetworkTests",
-      dependencies: ["NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
+      dependencies: [
+        "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations", "KernelVerification",
+      ]),
     .testTarget(name: "TensorBoardTests", dependencies: ["TensorBoard", protobuf]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
     .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
+    .testTarget(
+      name: "KernelVerificationTests",
+      dependencies: ["FoveaCommand", "CommandSupport", "Fovea", "KernelVerification", "ReferenceOperations"]),
     .testTarget(
       name: "ONNXExportTests",
       dependencies: [
@@ -89,7 +100,8 @@ let package = Package(
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),
     .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "OpenCLRuntime"]),
     .testTarget(
-      name: "OperationsTests", dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
+      name: "OperationsTests",
+      dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations", "KernelVerification"]),
   ],
   cLanguageStandard: .c2x
 )

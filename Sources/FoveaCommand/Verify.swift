@@ -5,33 +5,59 @@ import Foundation
 
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Replay a reference file of another framework on a device and compare every tensor.",
-    discussion: "Reference files come from Scripts/keras_reference.py. Exits 1 when a tensor is beyond its limit.")
+    abstract: "Check that a device computes what it should.",
+    discussion: """
+      Without a file: every kernel that a training step launches, on small images of odd sizes, against double precision \
+      on the host. With --reference: a training run of another framework, replayed tensor by tensor; such files come from \
+      Scripts/keras_reference.py. Exits 1 when something is beyond its limit.
+      """)
 
-  @Option(help: ArgumentHelp("The reference file.", valueName: "file"))
-  var reference: String
+  @Option(help: ArgumentHelp("Replay this reference file.", valueName: "file"))
+  var reference: String?
+
+  @Flag(help: "Check more channels, sizes and kernels than a step needs; that takes minutes.")
+  var thorough = false
 
   @OptionGroup var device: DeviceOptions
 
-  @Option(help: "The convolution kernels: vector or tiled. Default: what suits the device.")
+  @OptionGroup(title: "Model whose step is checked") var model: ModelOptions
+
+  @Option(help: "Images a step.")
+  var batchSize = 64
+
+  @Option(help: "The convolution kernels: vector, winograd or tiled. Default: what suits the device.")
   var kernels: ConvolutionAlgorithm?
 
   @Flag(help: "Print JSON.")
   var json = false
 
+  func validate() throws {
+    if reference != nil, thorough { throw ValidationError("--thorough is for checks without --reference") }
+    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
+  }
+
   func run() throws {
-    let file = try ReferenceFile(contentsOf: reference)
-    let report = try ConvolutionAlgorithm.$forced.withValue(kernels) { try replay(file, on: device.open()) }
+    try ConvolutionAlgorithm.$forced.withValue(kernels) {
+      if let reference {
+        try replayReference(reference)
+      } else {
+        try verifyKernels()
+      }
+    }
+  }
+
+  private func replayReference(_ path: String) throws {
+    let report = try replay(ReferenceFile(contentsOf: path), on: device.open())
     if json {
       print(try jsonText(report))
     } else {
-      printTable(report)
+      printTable(report, of: path)
     }
     if !report.passed { throw ExitCode.failure }
   }
 
-  private func printTable(_ report: VerificationReport) {
-    print("\(reference) on \(report.device)")
+  private func printTable(_ report: VerificationReport, of path: String) {
+    print("\(path) on \(report.device)")
     print("relative L2   max abs   limit")
     for tensor in report.tensors {
       print(
@@ -50,6 +76,6 @@ struct Verify: ParsableCommand {
 }
 
 /// A number in scientific notation with three digits, such as 1.23e-06.
-private func scientific(_ value: Double) -> String { String(format: "%.2e", value) }
+func scientific(_ value: Double) -> String { String(format: "%.2e", value) }
 
 extension ConvolutionAlgorithm: ExpressibleByArgument {}

@@ -77,10 +77,12 @@ public final class ParameterArena: @unchecked Sendable {
           buffer: gradients.storage.buffer, baseOffset: offset, rows: rows, channels: channels)
       }
       parameter.place(in: storage)
+      defer { offset += padded(parameter.shape.count) }
+      // A planning device holds no values, and drawing millions takes longer than the plan.
+      if arena.device.isPlanning { continue }
       var random = RandomNumbers(seed: seed, name: parameter.name)
       let initial = parameter.initializer.values(shape: parameter.shape, using: &random)
       values.replaceSubrange(offset..<offset + initial.count, with: initial)
-      offset += padded(parameter.shape.count)
     }
     values.withUnsafeBytes { arena.storage.buffer.write($0) }
   }

@@ -63,6 +63,7 @@ public final class PendingRead: @unchecked Sendable {
 
   /// Waits for the copy, and only for it and what was enqueued before; throws the device's failure if there was one.
   public func wait() throws -> [Float] {
+    precondition(!device.isPlanning, "PendingRead.wait: a planning device has no values")
     if event != nil {
       try checkStatus(clWaitForEvents(1, &event), "clWaitForEvents", device.description.name)
     }

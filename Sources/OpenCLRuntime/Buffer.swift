@@ -40,6 +40,7 @@ public final class Buffer: @unchecked Sendable {
     precondition(
       offset >= 0 && offset + target.count <= byteCount,
       "Buffer.read: \(target.count) bytes at \(offset) do not fit \(byteCount)")
+    precondition(!device.isPlanning, "Buffer.read: a planning device has no values")
     if target.count > 0 {
       device.enqueue("clEnqueueReadBuffer") { queue in
         clEnqueueReadBuffer(queue, memory, cl_bool(CL_TRUE), offset, target.count, target.baseAddress, 0, nil, nil)

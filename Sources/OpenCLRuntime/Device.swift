@@ -12,7 +12,10 @@ public final class Device: @unchecked Sendable {
   public let description: DeviceDescription
   /// Where its buffers come from and go back to.
   public let pool: BufferPool
+  /// Whether launches are only noted; see `init(planning:)`.
+  package let isPlanning: Bool
 
+  private let additionalOptions: String
   private let context: cl_context
   private let state: Mutex<State>
 
@@ -41,6 +44,7 @@ public final class Device: @unchecked Sendable {
     var launchesSinceFlush = 0
     var cache: [String: any Sendable] = [:]
     var countsCosts = false
+    var plan: [PlannedLaunch] = []
   }
 
   private struct ProgramKey: Hashable {
@@ -66,8 +70,29 @@ public final class Device: @unchecked Sendable {
   /// Opens a device of ``DeviceDescription/all()``; most callers want ``open(_:profiling:)``.
   ///
   /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
-  public init(_ description: DeviceDescription, profiling: Bool = false) throws {
+  public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
+    try self.init(description, profiling: profiling, planning: false)
+  }
+
+  /// - Parameter additionalOptions: what every program is compiled with besides its own options, for tests that break
+  ///   kernels on purpose.
+  package convenience init(_ description: DeviceDescription, additionalOptions: String) throws {
+    try self.init(description, profiling: false, planning: false, additionalOptions: additionalOptions)
+  }
+
+  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`. Operations decide
+  /// there as they do on a device of that description, which need not be the one that is there. Reading values from it
+  /// is a mistake.
+  package convenience init(planning description: DeviceDescription) throws {
+    try self.init(description, profiling: false, planning: true)
+  }
+
+  private init(
+    _ description: DeviceDescription, profiling: Bool, planning: Bool, additionalOptions: String = ""
+  ) throws {
     self.description = description
+    self.additionalOptions = additionalOptions
+    isPlanning = planning
     pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
@@ -152,6 +177,7 @@ public final class Device: @unchecked Sendable {
   /// A buffer of `byteCount` bytes with undefined contents.
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
+    if isPlanning { return Buffer(device: self, byteCount: byteCount, allocation: nil) }
     if let allocation = pool.allocate(max(byteCount, 1), context: context) {
       return Buffer(device: self, byteCount: byteCount, allocation: allocation)
     }
@@ -176,6 +202,12 @@ public final class Device: @unchecked Sendable {
   ) {
     precondition((1...3).contains(global.count), "\(kernelName): one to three dimensions")
     if global.contains(0) { return }
+    if isPlanning {
+      let launch = PlannedLaunch(
+        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), global: global,
+        local: local, cost: cost() ?? LaunchCost(kernelName))
+      return state.withLock { $0.plan.append(launch) }
+    }
     state.withLock { state in
       guard state.failure == nil else { return }
       do {
@@ -219,6 +251,41 @@ public final class Device: @unchecked Sendable {
     return state.withLock { $0.profile.drain() }
   }
 
+  /// The launches that a planning device noted since the last call, in their order.
+  package func takePlan() -> [PlannedLaunch] {
+    state.withLock { state in
+      defer { state.plan = [] }
+      return state.plan
+    }
+  }
+
+  /// The kernels that were launched on this device, with the options they were compiled with.
+  package var programsInUse: Set<PlannedProgram> {
+    state.withLock { state in
+      Set(
+        state.kernels.keys.map {
+          PlannedProgram(source: $0.program.source.name, kernel: $0.name, options: $0.program.options)
+        })
+    }
+  }
+
+  /// Bytes of local memory that the driver says a kernel in use takes for a work-group; nil for one that is not in use.
+  package func localMemory(of program: PlannedProgram) -> Int? {
+    state.withLock { state in
+      let known = state.kernels.first {
+        $0.key.name == program.kernel && $0.key.program.options == program.options
+          && $0.key.program.source.name == program.source
+      }
+      var bytes: cl_ulong = 0
+      guard let known,
+        clGetKernelWorkGroupInfo(
+          known.value, description.deviceID, cl_kernel_work_group_info(CL_KERNEL_LOCAL_MEM_SIZE),
+          MemoryLayout<cl_ulong>.size, &bytes, nil) == CL_SUCCESS
+      else { return nil }
+      return Int(bytes)
+    }
+  }
+
   /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
@@ -230,7 +297,7 @@ public final class Device: @unchecked Sendable {
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
-      guard state.failure == nil else { return }
+      guard state.failure == nil, !isPlanning else { return }
       let status = body(state.queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
@@ -286,7 +353,7 @@ public final class Device: @unchecked Sendable {
     }
     // No -cl-fast-relaxed-math: it would change results and hide NaN. Contraction to FMA is allowed by default.
     var deviceID: cl_device_id? = description.deviceID
-    status = clBuildProgram(program, 1, &deviceID, "-cl-std=CL1.2 " + key.options, nil, nil)
+    status = clBuildProgram(program, 1, &deviceID, "-cl-std=CL1.2 \(key.options) \(additionalOptions)", nil, nil)
     guard status == CL_SUCCESS else {
       let log = buildLog(program)
       clReleaseProgram(program)

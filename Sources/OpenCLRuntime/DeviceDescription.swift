@@ -28,17 +28,17 @@ public struct DeviceDescription: @unchecked Sendable {
   /// OpenCL version that the device supports, such as `OpenCL 3.0 CUDA`.
   public let openCLVersion: String
   /// What kind of processor it is.
-  public let kind: DeviceKind
+  public private(set) var kind: DeviceKind
   /// Processors that work side by side: cores of a CPU, multiprocessors of a GPU.
-  public let computeUnits: Int
+  public private(set) var computeUnits: Int
   /// Bytes of device memory.
   public let globalMemory: Int
   /// Largest single allocation in bytes.
   public let maximumAllocation: Int
   /// Bytes of local memory per compute unit.
-  public let localMemory: Int
+  public private(set) var localMemory: Int
   /// Most work-items that a work-group may have.
-  public let maximumWorkGroupSize: Int
+  public private(set) var maximumWorkGroupSize: Int
   /// OpenCL extensions, such as `cl_khr_fp16`.
   public let extensions: [String]
 
@@ -51,6 +51,16 @@ public struct DeviceDescription: @unchecked Sendable {
   /// One line: selector, kind, name, platform and driver.
   public var summary: String {
     "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"
+  }
+
+  /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.
+  package func imitatingGPU(computeUnits: Int, localMemory: Int, maximumWorkGroupSize: Int) -> DeviceDescription {
+    var copy = self
+    copy.kind = .gpu
+    copy.computeUnits = computeUnits
+    copy.localMemory = localMemory
+    copy.maximumWorkGroupSize = maximumWorkGroupSize
+    return copy
   }
 
   /// All devices of all platforms, in the loader's order; empty when there is no platform.

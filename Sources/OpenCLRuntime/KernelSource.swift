@@ -7,7 +7,7 @@ public struct KernelSource: Sendable, Hashable {
   /// OpenCL C, one kernel or several.
   public let text: String
   // Stands for the text in comparisons: hashing tens of kilobytes for every launch would cost more than the launch.
-  private let fingerprint: UInt64
+  package let fingerprint: UInt64
 
   /// A program of that text. It is compiled for a device when one of its kernels is first launched there.
   public init(name: String, text: String) {
@@ -48,11 +48,19 @@ public struct LaunchCost: Sendable {
   public var flops: Double
   /// Bytes that must be read and written, each counted once.
   public var bytes: Double
+  /// Bytes of tensors that work-groups ask for together, where that was counted: more than `bytes` where several read the
+  /// same values, which caches may or may not serve.
+  package var requestedBytes: Double?
 
   /// The cost of one launch.
   public init(_ label: String, flops: Double = 0, bytes: Double = 0) {
     self.label = label
     self.flops = flops
     self.bytes = bytes
+  }
+
+  package init(_ label: String, flops: Double, bytes: Double, requestedBytes: Double) {
+    self.init(label, flops: flops, bytes: bytes)
+    self.requestedBytes = requestedBytes
   }
 }

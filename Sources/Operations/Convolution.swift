@@ -125,6 +125,29 @@ public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
   }
 }
 
+/// A convolution as an operation asked for it: all that the structure of its kernels may depend on.
+package struct ConvolutionCall: Sendable, Hashable {
+  package let geometry: ConvolutionGeometry
+  package let preSlope: Float?
+  package let hasAffine: Bool
+  package let postSlope: Float?
+  package let hasBias: Bool
+  /// Whether a gradient flows to the input.
+  package let wantsInputGradient: Bool
+
+  /// Sees the calls made on this task, for planning.
+  @TaskLocal package static var observer: (@Sendable (ConvolutionCall) -> Void)?
+
+  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?) {
+    self.geometry = geometry
+    preSlope = x.prologue.preSlope
+    hasAffine = x.prologue.affine != nil
+    postSlope = x.prologue.postSlope
+    hasBias = bias != nil
+    wantsInputGradient = x.inputs.contains { Tape.current?.isTracked($0) ?? false }
+  }
+}
+
 extension TensorOperand {
   /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch) of images [batch, height, width, inputs],
   /// read through pending steps. Zero padding comes after them. Shapes that do not fit trap.
@@ -147,6 +170,7 @@ extension TensorOperand {
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
     y.willBeOverwritten()
+    ConvolutionCall.observer?(ConvolutionCall(geometry, x, bias: bias))
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in

@@ -21,6 +21,16 @@ extension KernelSource {
   static let resize = library("resize")
   static let softmax = library("softmax")
 
+  /// Stands for the text of all of them: it changes when a kernel does.
+  package static let libraryFingerprint = KernelSource(
+    name: "library",
+    text: [
+      convolutionFilters, convolutionGather, convolutionNarrow, convolutionTiled, convolutionVector,
+      convolutionVectorFilterGradient, convolutionWinograd, convolutionWinogradFilterGradient, elementwise,
+      normalization, optimizer, pooling, reduction, resize, softmax,
+    ].map(\.text).joined()
+  ).fingerprint
+
   private static func library(_ name: String, after headers: [String] = []) -> KernelSource {
     KernelSource(name: name + ".cl", text: (["common"] + headers + [name]).map(text).joined())
   }

@@ -2,15 +2,15 @@ import OpenCLRuntime
 import TensorCore
 
 /// Convolution by `convolution_tiled.cl`; see there for the scheme.
-struct TiledConvolution: ConvolutionKernels {
+package struct TiledConvolution: ConvolutionKernels {
   /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4.
-  struct Tile: Sendable, Hashable {
-    let rows: Int
-    let columns: Int
-    var down = 1
-    var across = 1
+  package struct Tile: Sendable, Hashable {
+    package let rows: Int
+    package let columns: Int
+    package var down = 1
+    package var across = 1
 
-    var items: Int { rows / (4 * down) * (columns / (4 * across)) }
+    package var items: Int { rows / (4 * down) * (columns / (4 * across)) }
     var options: String { "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across)" }
 
     func groups(_ rows: Int, _ columns: Int) -> Int {
@@ -19,10 +19,10 @@ struct TiledConvolution: ConvolutionKernels {
   }
 
   /// Overrides the choice of the tile, for tests and tuning.
-  @TaskLocal static var forcedTile: Tile?
+  @TaskLocal package static var forcedTile: Tile?
 
   /// The tiles that `choose` picks from. The kernels need `rows / 4` and 4 to divide the number of work-items.
-  static let tiles = [
+  package static let tiles = [
     Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
     Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16),
@@ -62,7 +62,9 @@ struct TiledConvolution: ConvolutionKernels {
         ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)],
       cost: LaunchCost(
         "conv \(g.label)", flops: g.flops,
-        bytes: Double(x.shape.count + filter.shape.count + y.shape.count) * 4))
+        bytes: Double(x.shape.count + filter.shape.count + y.shape.count) * 4,
+        requestedBytes: Self.requestedBytes(
+          tile, rows: rows, columns: g.outputs, terms: g.taps * g.inputs, others: y.shape.count)))
   }
 
   func inputGradient(
@@ -104,7 +106,11 @@ struct TiledConvolution: ConvolutionKernels {
       local: [tile.items, 1, 1], arguments,
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops,
-        bytes: Double(dy.shape.count + filter.shape.count + x.shape.count * (x.prologue.isIdentity ? 1 : 2)) * 4))
+        bytes: Double(dy.shape.count + filter.shape.count + x.shape.count * (x.prologue.isIdentity ? 1 : 2)) * 4,
+        // Each tap belongs to one phase.
+        requestedBytes: Self.requestedBytes(
+          tile, rows: rows, columns: g.inputs, terms: g.taps * g.outputs,
+          others: x.shape.count * ((x.prologue.isIdentity ? 1 : 2) + (dx?.accumulate ?? false ? 1 : 0)))))
     if let affine = x.prologue.affine, let daffine, let sums {
       finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
     }
@@ -141,8 +147,18 @@ struct TiledConvolution: ConvolutionKernels {
       ],
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
-        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4))
+        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4,
+        requestedBytes: Self.requestedBytes(
+          tile, rows: rows, columns: g.outputs, terms: pixels, others: size * splits)))
     finishFilterGradient(partials, splits: splits, to: dw)
+  }
+
+  /// Bytes that the work-groups of a product load and store: each tile loads its rows and its columns for all terms.
+  /// Values in the padding count as well; the rows of an affine do not.
+  private static func requestedBytes(_ tile: Tile, rows: Int, columns: Int, terms: Int, others: Int) -> Double {
+    let across = (columns + tile.columns - 1) / tile.columns
+    let down = (rows + tile.rows - 1) / tile.rows
+    return 4 * (Double(terms) * Double(rows * across + columns * down) + Double(others))
   }
 
   // MARK: - Structure
@@ -160,6 +176,8 @@ struct TiledConvolution: ConvolutionKernels {
 }
 
 extension ConvolutionGeometry {
+  fileprivate var taps: Int { kernelHeight * kernelWidth }
+
   fileprivate var kernelOptions: String {
     " -D KH=\(kernelHeight) -D KW=\(kernelWidth) -D SH=\(strideHeight) -D SW=\(strideWidth)"
   }

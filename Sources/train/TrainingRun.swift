@@ -67,6 +67,7 @@ struct TrainingRun {
     let configurationText = try jsonText(configuration)
     try folder.write(configurationText, to: "config.json")
     describe(classifier)
+    try FirstUse(model: model, batchSize: configuration.batchSize).check(device.description, say: say)
 
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }

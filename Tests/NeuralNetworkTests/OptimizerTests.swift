@@ -1,3 +1,4 @@
+import KernelVerification
 import NeuralNetwork
 import OpenCLRuntime
 import Operations
@@ -24,56 +25,10 @@ private struct NamedLayers: Module {
 @Suite(.serialized) struct OptimizerTests {
   static let device = Result { try Device.open("cpu") }
 
-  struct Case: CustomTestStringConvertible, Sendable {
-    var testDescription: String
-    var rule: OptimizerRule
-    var clipNorm: Float?
-    var reference:
-      @Sendable (inout ReferenceTensor, inout ReferenceTensor, inout ReferenceTensor, ReferenceTensor, Int) -> Void
-  }
-
-  static let cases: [Case] = [
-    Case(testDescription: "SGD", rule: .sgd(weightDecay: 0.1)) { w, first, _, g, _ in
-      Reference.sgd(&w, velocity: &first, gradient: g, learningRate: 0.05, weightDecay: 0.1)
-    },
-    Case(testDescription: "momentum", rule: .sgd(momentum: 0.9)) { w, first, _, g, _ in
-      Reference.sgd(&w, velocity: &first, gradient: g, learningRate: 0.05, momentum: 0.9)
-    },
-    Case(testDescription: "Nesterov", rule: .sgd(momentum: 0.9, nesterov: true, weightDecay: 0.1)) {
-      w, first, _, g, _ in
-      Reference.sgd(
-        &w, velocity: &first, gradient: g, learningRate: 0.05, momentum: 0.9, nesterov: true, weightDecay: 0.1)
-    },
-    Case(testDescription: "Adam", rule: .adam()) { w, first, second, g, step in
-      Reference.adam(&w, first: &first, second: &second, gradient: g, step: step, learningRate: 0.05)
-    },
-    Case(testDescription: "AdamW", rule: .adamW(weightDecay: 0.1)) { w, first, second, g, step in
-      Reference.adam(
-        &w, first: &first, second: &second, gradient: g, step: step, learningRate: 0.05, weightDecay: 0.1)
-    },
-    Case(testDescription: "clipped SGD", rule: .sgd(), clipNorm: 0.5) { w, first, _, g, _ in
-      let clipped = Reference.clipByGlobalNorm([g], maximum: 0.5).gradients[0]
-      Reference.sgd(&w, velocity: &first, gradient: clipped, learningRate: 0.05)
-    },
-  ]
-
-  /// Five steps against the reference. A handful of float32 operations a step: errors of a few 6e-8.
-  @Test(arguments: cases) func followsTheReference(_ test: Case) throws {
-    let device = try Self.device.get()
-    let model = OneWeight()
-    let arena = ParameterArena(model, on: device, seed: 1)
-    let optimizer = Optimizer(test.rule, schedule: .constant(0.05), clipNorm: test.clipNorm, arena: arena)
-    var weight = ReferenceTensor([7], values: try model.weight.tensor.floats())
-    var (first, second) = (ReferenceTensor([7]), ReferenceTensor([7]))
-    for step in 1...5 {
-      let gradient = ReferenceTensor.random([7], seed: UInt64(step))
-      let factors = Tensor(gradient.values.map { Float($0) }, shape: [7], on: device)
-      let (_, gradients) = valueWithGradients { (model.weight.tensor * factors).sum() }
-      optimizer.update(gradients)
-      test.reference(&weight, &first, &second, gradient, step)
+  @Test(arguments: OptimizerCheck.all.indices) func followsTheReference(_ index: Int) throws {
+    for comparison in try OptimizerCheck.all[index].run(on: Self.device.get()) {
+      #expect(comparison.passed, "\(comparison)")
     }
-    let error = relativeL2(try model.weight.tensor.floats(), to: weight)
-    #expect(error < 1e-6)
   }
 
   /// The norm is over all parameters; gradients shorter than the limit stay as they are. A sum of 10 squares, a root, a

@@ -1,3 +1,4 @@
+import KernelVerification
 import Operations
 import ReferenceOperations
 import TensorCore
@@ -7,72 +8,7 @@ extension OperationsTests {
   @Suite struct ConvolutionTests {}
 }
 
-/// One row of the table; what is not said is a 3×3 kernel of stride 1 without bias and pending steps.
-private struct ConvolutionCase: CustomTestStringConvertible {
-  var batch = 2
-  /// Height and width.
-  var image: (Int, Int)
-  var inputs: Int
-  var outputs: Int
-  var kernel = (3, 3)
-  var strides = (1, 1)
-  var padding = Operations.Padding.same
-  var bias = false
-  var prologue = PrologueStructure.none
-
-  var testDescription: String {
-    "\(kernel.0)×\(kernel.1) \(inputs)→\(outputs) on \(batch)×\(image.0)×\(image.1), strides \(strides), \(padding)"
-      + ", bias \(bias), prologue \(prologue)"
-  }
-
-  var referencePadding: ReferenceOperations.Padding {
-    switch padding {
-    case .valid: return .valid
-    case .same:
-      return .same(
-        input: Size2D(image.0, image.1), window: Size2D(kernel.0, kernel.1), strides: Size2D(strides.0, strides.1))
-    case .explicit(let top, let bottom, let left, let right):
-      return ReferenceOperations.Padding(top: top, bottom: bottom, left: left, right: right)
-    }
-  }
-
-  /// Compares with the reference, the algorithm being forced by the caller.
-  func check(_ name: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
-    let x = ReferenceTensor.random([batch, image.0, image.1, inputs], seed: 1)
-    let filter = ReferenceTensor.random([kernel.0, kernel.1, inputs, outputs], seed: 2)
-    let biasValues = bias ? ReferenceTensor.random([outputs], seed: 3) : nil
-    let affine = prologue.affineRows(channels: inputs, seed: 4)
-    let strides = Size2D(strides.0, strides.1)
-
-    let read = prologue.value(x, affine: affine)
-    let y = Reference.conv2d(read, filter: filter, bias: biasValues, strides: strides, padding: referencePadding)
-    let dy = ReferenceTensor.random(y.shape, seed: 5)
-    let inner = Reference.conv2dGradient(
-      read, filter: filter, gradient: dy, strides: strides, padding: referencePadding)
-    let outer = prologue.gradients(x, affine: affine, gradient: inner.x)
-
-    let taps = kernel.0 * kernel.1
-    let pixels = y.count / outputs
-    var inputs = [Input.viewable(x), .viewable(filter)]
-    var gradients: [(value: ReferenceTensor, terms: Int)?] = [(outer.x, taps * outputs), (inner.filter, pixels)]
-    if let biasValues {
-      inputs.append(.whole(biasValues))
-      gradients.append((inner.bias, pixels))
-    }
-    if let affine {
-      inputs.append(.whole(affine))
-      gradients.append((outer.affine, taps * outputs + x.count / x.channels))
-    }
-    try OperationsTests.check(
-      name, inputs: inputs, seed: dy,
-      expected: Expectation(value: y, terms: taps * self.inputs, gradients: gradients), sourceLocation: sourceLocation
-    ) { tensors in
-      prologue.apply(to: tensors[0], affine: affine == nil ? nil : tensors[tensors.count - 1])
-        .conv2d(
-          filter: tensors[1], bias: biasValues == nil ? nil : tensors[2], strides: self.strides, padding: padding)
-    }
-  }
-}
+private typealias ConvolutionCase = ConvolutionCheck
 
 /// Kernel sizes, strides and paddings at odd sizes. Where nothing is lost by it, cases share their programs: compiling
 /// one takes longer than running it.
@@ -124,14 +60,14 @@ extension OperationsTests.ConvolutionTests {
   @Test(arguments: TestDevice.algorithms)
   func shapesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
     try ConvolutionAlgorithm.$forced.withValue(algorithm) {
-      for row in shapes { try row.check("\(algorithm): \(row.testDescription)") }
+      for row in shapes { try OperationsTests.expectPasses(row.check("\(algorithm): \(row)")) }
     }
   }
 
   @Test(arguments: TestDevice.algorithms)
   func prologuesAgainstTheReference(algorithm: ConvolutionAlgorithm) throws {
     try ConvolutionAlgorithm.$forced.withValue(algorithm) {
-      for row in prologues { try row.check("\(algorithm): \(row.testDescription)") }
+      for row in prologues { try OperationsTests.expectPasses(row.check("\(algorithm): \(row)")) }
     }
   }
 }

@@ -126,7 +126,7 @@ extension OperationsTests.PoolingTests {
   private func compare(
     _ name: String, _ row: PoolCase, _ affine: ReferenceTensor?, _ y: ReferenceTensor, _ dy: ReferenceTensor,
     _ inner: ReferenceTensor, terms: Int, sourceLocation: SourceLocation = #_sourceLocation,
-    _ body: (DeferredTensor) -> Tensor
+    _ body: @escaping (DeferredTensor) -> Tensor
   ) throws {
     let outer = row.prologue.gradients(row.x, affine: affine, gradient: inner)
     var expected = Expectation(value: y, terms: terms, gradients: [(outer.x, terms)])

@@ -3,33 +3,33 @@ import ReferenceOperations
 import TensorCore
 
 /// The pending steps an operation may have to read through.
-enum PrologueStructure: String, CaseIterable {
+package enum PrologueStructure: String, CaseIterable, Sendable {
   case none, pre, affine, affinePost, preAffine, preAffinePost
 
   var preSlope: Double? { [.pre, .preAffine, .preAffinePost].contains(self) ? 0.2 : nil }
   var postSlope: Double? { [.affinePost, .preAffinePost].contains(self) ? 0 : nil }
-  var hasAffine: Bool { self != .none && self != .pre }
+  package var hasAffine: Bool { self != .none && self != .pre }
 
   /// Rows centre, scale and shift, or nil.
-  func affineRows(channels: Int, seed: UInt64) -> ReferenceTensor? {
+  package func affineRows(channels: Int, seed: UInt64) -> ReferenceTensor? {
     hasAffine ? .random([3, channels], seed: seed, range: -1.5...1.5) : nil
   }
 
   /// The deferred tensor; `affine` is there when the structure has one.
-  func apply(to x: Tensor, affine: Tensor?) -> DeferredTensor {
+  package func apply(to x: Tensor, affine: Tensor?) -> DeferredTensor {
     DeferredTensor(
       x, Prologue(preSlope: preSlope.map { Float($0) }, affine: affine, postSlope: postSlope.map { Float($0) }))
   }
 
   /// The reference's value. The slope is the float32 one.
-  func value(_ x: ReferenceTensor, affine: ReferenceTensor?) -> ReferenceTensor {
+  package func value(_ x: ReferenceTensor, affine: ReferenceTensor?) -> ReferenceTensor {
     let rows = affine.map(Self.rows)
     return Reference.prologue(
       x, pre: slope(preSlope), centre: rows?[0], scale: rows?[1], shift: rows?[2], post: slope(postSlope))
   }
 
   /// The reference's gradients with respect to x and the three rows.
-  func gradients(
+  package func gradients(
     _ x: ReferenceTensor, affine: ReferenceTensor?, gradient: ReferenceTensor
   ) -> (x: ReferenceTensor, affine: ReferenceTensor) {
     let rows = affine.map(Self.rows)

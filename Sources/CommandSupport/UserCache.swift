@@ -1,0 +1,25 @@
+import Foundation
+import NeuralNetwork
+
+/// The folder for what can be made again: `fovea` in `XDG_CACHE_HOME`, else in `~/.cache`.
+package enum UserCache {
+  /// The folder's path; it need not be there.
+  package static func folder(environment: [String: String] = ProcessInfo.processInfo.environment) -> String {
+    // A relative path there is to be ignored, says the XDG base directory specification.
+    if let cache = environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return cache + "/fovea" }
+    return (environment["HOME"] ?? NSHomeDirectory()) + "/.cache/fovea"
+  }
+
+  /// Writes `text` to the file `name`, which may lie in folders of its own; whole or not at all, also beside other runs.
+  package static func write(_ text: String, to name: String, in folder: String = UserCache.folder()) throws {
+    let path = folder + "/" + name
+    try FileManager.default.createDirectory(
+      atPath: NSString(string: path).deletingLastPathComponent, withIntermediateDirectories: true)
+    try AtomicFile.write(text, to: path)
+  }
+
+  /// The text of the file `name`, or nil when there is none.
+  package static func text(of name: String, in folder: String = UserCache.folder()) -> String? {
+    try? String(contentsOfFile: folder + "/" + name, encoding: .utf8)
+  }
+}

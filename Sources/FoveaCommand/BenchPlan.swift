@@ -1,0 +1,131 @@
+import ArgumentParser
+import CommandSupport
+import Foundation
+import Fovea
+import KernelVerification
+
+struct BenchPlan: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan",
+    abstract: "By calculation alone: what the tiled convolutions of a training step ask of a GPU.",
+    discussion: """
+      One line for each kernel variant that the step would launch on a GPU: work-groups in a launch, local memory, \
+      registers (an estimate, see below the table), work-groups that a compute unit holds at once, and the bytes that \
+      work-groups ask for beside those that have to move. Nothing is run and no GPU is needed, only some OpenCL device to \
+      stand for one. The choice of tiles depends on the number of compute units.
+      """)
+
+  @OptionGroup var device: DeviceOptions
+  @OptionGroup(title: "Model") var model: ModelOptions
+
+  @Option(help: "Images a step.")
+  var batchSize = 64
+
+  @Option(help: "Compute units of the GPU. Default: the device's where it is a GPU, else 132.")
+  var computeUnits: Int?
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func validate() throws {
+    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
+    guard (1...4096).contains(computeUnits ?? 1) else { throw ValidationError("--compute-units must be 1 to 4096") }
+  }
+
+  private struct Row: Encodable {
+    var kernel: String
+    var options: String
+    var tile: String
+    var launches = 0
+    var fewestGroups: Int
+    var mostGroups: Int
+    var workItems: Int
+    var localBytes: Int
+    var registersEstimated: Int
+    /// By the name of the limits.
+    var groupsPerComputeUnit: [String: String]
+    var gflop = 0.0
+    var megabytesRequested = 0.0
+    var megabytesLeast = 0.0
+  }
+
+  func run() throws {
+    let gpu = try description()
+    let plan = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
+      try StepPlan(
+        trainingStepOf: model.description(classes: 2, batchNormMomentum: 0.99), batchSize: batchSize, on: gpu)
+    }
+    var rows: [PlannedProgram: Row] = [:]
+    for launch in plan.launches {
+      guard let resources = TiledKernelResources(launch.program), let groups = launch.groups else { continue }
+      var row =
+        rows[launch.program]
+        ?? Row(
+          kernel: resources.pass, options: resources.structure, tile: resources.tileText, fewestGroups: groups,
+          mostGroups: groups, workItems: resources.items, localBytes: resources.localBytes,
+          registersEstimated: resources.registers,
+          groupsPerComputeUnit: Dictionary(
+            uniqueKeysWithValues: GPULimits.all.map { ($0.name, $0.occupancy(of: resources).text) }))
+      row.launches += 1
+      row.fewestGroups = min(row.fewestGroups, groups)
+      row.mostGroups = max(row.mostGroups, groups)
+      row.gflop += launch.cost.flops * 1e-9
+      row.megabytesRequested += (launch.cost.requestedBytes ?? launch.cost.bytes) * 1e-6
+      row.megabytesLeast += launch.cost.bytes * 1e-6
+      rows[launch.program] = row
+    }
+    let sorted = rows.values.sorted { ($0.gflop, $0.options) > ($1.gflop, $1.options) }
+    if json { return print(try jsonText(sorted)) }
+    printTable(sorted, gpu)
+  }
+
+  /// The device, passed off as a GPU unless it is one.
+  private func description() throws -> DeviceDescription {
+    let there = try DeviceSelection.pick(
+      device.device ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
+    let isGPU = there.kind == .gpu
+    return there.imitatingGPU(
+      computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),
+      localMemory: isGPU ? there.localMemory : 48 << 10,
+      maximumWorkGroupSize: isGPU ? there.maximumWorkGroupSize : 1024)
+  }
+
+  private func printTable(_ rows: [Row], _ gpu: DeviceDescription) {
+    print(
+      "\(model.description(classes: 2, batchNormMomentum: 0.99).model), batch \(batchSize), tiled convolutions of a training step on \(gpu.computeUnits) compute units"
+    )
+    print(
+      "launches      groups  items  local B  registers  "
+        + GPULimits.all.map { $0.name.padding(toLength: 14, withPad: " ", startingAt: 0) }.joined()
+        + "  GFLOP  MB asked  MB least  ratio  kernel")
+    for row in rows {
+      let groups =
+        row.fewestGroups == row.mostGroups ? "\(row.mostGroups)" : "\(row.fewestGroups)–\(row.mostGroups)"
+      print(
+        String(format: "%8d", row.launches) + String(repeating: " ", count: max(12 - groups.count, 1)) + groups
+          + String(format: "%7d%9d%11d  ", row.workItems, row.localBytes, row.registersEstimated)
+          + GPULimits.all.map {
+            (row.groupsPerComputeUnit[$0.name] ?? "").padding(toLength: 14, withPad: " ", startingAt: 0)
+          }.joined()
+          + String(
+            format: "%7.1f%10.0f%10.0f%7.1f  ", row.gflop, row.megabytesRequested, row.megabytesLeast,
+            row.megabytesRequested / row.megabytesLeast) + "\(row.kernel) \(row.tile) \(row.options)")
+    }
+    let total = rows.reduce((flop: 0.0, asked: 0.0, least: 0.0)) {
+      ($0.flop + $1.gflop, $0.asked + $1.megabytesRequested, $0.least + $1.megabytesLeast)
+    }
+    print(
+      String(
+        format: "all: %.0f GFLOP; work-groups ask for %.1f GB, %.1f GB have to move; %.0f operations a byte asked for",
+        total.flop, total.asked * 1e-3, total.least * 1e-3, total.flop * 1e3 / total.asked))
+    print(
+      """
+      registers: an estimate, \(TiledKernelResources.formula)
+      work-groups at once, with what limits them (reg, local, thr: threads, grp: groups; * spills):
+      """)
+    for limits in GPULimits.all { print("  \(limits.name): \(limits.explanation)") }
+    print(
+      "MB asked: what work-groups load and store together, padding included, without the rows of affines. MB least: each "
+        + "tensor once.")
+  }
+}

@@ -1,0 +1,128 @@
+import Fovea
+
+/// What a work-group of `convolution_tiled.cl` takes, from the options it is compiled with. Local memory follows the
+/// macros of that file exactly; registers are estimated.
+struct TiledKernelResources {
+  let pass: String
+  /// Window, alignment and pending steps.
+  let structure: String
+  let tileText: String
+  /// Work-items of a work-group.
+  let items: Int
+  let localBytes: Int
+  /// 32-bit registers of a work-item, estimated by `formula`.
+  let registers: Int
+
+  /// How `registers` is estimated.
+  static let formula =
+    "16·RM·RN accumulators + 4 + 4·RN operands + 4·(quads of the next step) + coordinates of what is fetched "
+    + "(3 a quad; 12 in filter gradients, and 12 for an affine) + 24 for pointers, sizes and loops"
+
+  /// Nil for any other kernel.
+  init?(_ program: PlannedProgram) {
+    let words = program.options.split(separator: " ").filter { $0 != "-D" }
+    var values: [String: Int] = [:]
+    for word in words {
+      let parts = word.split(separator: "=")
+      if parts.count == 2, let value = Int(parts[1]) { values[String(parts[0])] = value }
+    }
+    guard program.kernel.hasPrefix("conv_tiled"), let rows = values["TM"], let columns = values["TN"],
+      let down = values["RM"], let across = values["RN"]
+    else { return nil }
+    func has(_ name: String) -> Bool { values[name, default: 0] == 1 }
+    let isFilterGradient = has("FILTER_GRADIENT")
+    pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
+    let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
+    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST"].filter(has)
+    structure = ([window] + flags).joined(separator: " ")
+    tileText = "\(rows)×\(columns)"
+
+    let terms = 16
+    items = rows / (4 * down) * (columns / (4 * across))
+    let quadsA = (rows * terms / 4 + items - 1) / items
+    let quadsB = (columns * terms / 4 + items - 1) / items
+    let tiles = terms * (rows / 4 + 1 + columns / 4 + 1)
+    let sums = has("EPILOGUE") && has("EAFFINE") ? 2 * across * items : 0
+    localBytes = 16 * max(tiles, sums)
+    let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * quadsA
+    registers = 16 * down * across + 4 + 4 * across + 4 * (quadsA + quadsB) + coordinates + 24
+  }
+}
+
+/// What a compute unit of a GPU offers.
+struct GPULimits {
+  let name: String
+  let explanation: String
+  private let compute: @Sendable (TiledKernelResources) -> Occupancy
+
+  /// Work-groups at once, and why not more.
+  struct Occupancy {
+    var groups: Int
+    var limit: String
+    var note = ""
+
+    var text: String { "\(groups) \(limit)\(note)" }
+
+    /// The least of several limits; the first of equals.
+    init(_ limits: [(limit: String, groups: Int)], note: String = "") {
+      let least = limits.min { $0.groups < $1.groups } ?? ("", 0)
+      (limit, groups) = least
+      self.note = note
+    }
+  }
+
+  func occupancy(of resources: TiledKernelResources) -> Occupancy { compute(resources) }
+
+  static let all = [nvidia, amd, intel]
+
+  private static func roundedUp(_ value: Int, to unit: Int) -> Int { (value + unit - 1) / unit * unit }
+
+  /// CUDA C++ Programming Guide, technical specifications per compute capability.
+  static let nvidia = GPULimits(
+    name: "NVIDIA 9.0",
+    explanation:
+      "65,536 registers in portions of 256 a warp, at most 255 a thread; 64 warps, 32 groups, 228 KiB less 1 KiB "
+      + "a group"
+  ) { kernel in
+    let warps = (kernel.items + 31) / 32
+    let spills = kernel.registers > 255
+    let registers = roundedUp(min(kernel.registers, 255) * 32, to: 256) * warps
+    return Occupancy(
+      [
+        ("reg", 65536 / registers), ("local", (228 << 10) / (kernel.localBytes + 1024)), ("thr", 64 / warps),
+        ("grp", 32),
+      ], note: spills ? "*" : "")
+  }
+
+  /// AMD Instinct MI200 instruction set architecture; LLVM's AMDGPU backend.
+  static let amd = GPULimits(
+    name: "AMD CDNA2",
+    explanation:
+      "four SIMDs of 512 registers a lane in portions of 8, at most 256 a wave without accumulation registers; "
+      + "8 waves of 64 a SIMD, 16 groups, 64 KiB in portions of 512 B"
+  ) { kernel in
+    let waves = (kernel.items + 63) / 64
+    let spills = kernel.registers > 256
+    let wavesByRegisters = 4 * min(8, 512 / roundedUp(min(kernel.registers, 256), to: 8))
+    return Occupancy(
+      [
+        ("reg", wavesByRegisters / waves), ("local", (64 << 10) / roundedUp(kernel.localBytes, to: 512)),
+        ("thr", 32 / waves), ("grp", 16),
+      ], note: spills ? "*" : "")
+  }
+
+  /// Intel's GPU occupancy calculator (oneAPI samples), Xe HPG.
+  static let intel = GPULimits(
+    name: "Intel Xe-HPG",
+    explanation: "128 threads of 1,024 registers, shared by the widest of 32, 16 or 8 work-items that they suffice for "
+      + "(w); 32 groups by barriers, 128 KiB in powers of two"
+  ) { kernel in
+    let width = [32, 16, 8].first { kernel.registers <= 1024 / $0 } ?? 8
+    let spills = kernel.registers > 1024 / 8
+    let threads = (kernel.items + width - 1) / width
+    var local = 1024
+    while local < kernel.localBytes { local *= 2 }
+    return Occupancy(
+      [("local", (128 << 10) / local), ("thr", 128 / threads), ("grp", 32)], note: " w\(width)\(spills ? "*" : "")")
+  }
+}

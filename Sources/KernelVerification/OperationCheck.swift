@@ -1,0 +1,158 @@
+import OpenCLRuntime
+import Operations
+import ReferenceOperations
+import TensorCore
+
+/// How far a device's values were from the reference, and how far they may be.
+package struct Comparison: Sendable, CustomStringConvertible {
+  package let what: String
+  /// Relative L2; infinite where memory was written that must not be.
+  package let error: Double
+  package let limit: Double
+
+  package init(_ what: String, error: Double, limit: Double) {
+    self.what = what
+    self.error = error
+    self.limit = limit
+  }
+
+  /// The device's values against the reference; on a planning device, which has none, nothing is compared.
+  package init(_ what: String, _ actual: Tensor?, _ expected: ReferenceTensor, within limit: Double) throws {
+    self.init(what, error: relativeL2(try actual?.floatsIfAny() ?? [], to: expected), limit: limit)
+  }
+
+  /// A condition, as a comparison without an error or with an infinite one.
+  package init(_ what: String, holds: Bool) {
+    self.init(what, error: holds ? 0 : .infinity, limit: 0)
+  }
+
+  /// Written so that not-a-number fails.
+  package var passed: Bool { error <= limit }
+
+  package var description: String { "\(what): relative error \(error), limit \(limit)" }
+}
+
+extension Tensor {
+  /// The values; none on a planning device.
+  fileprivate func floatsIfAny() throws -> [Float] { device.isPlanning ? [] : try floats() }
+}
+
+extension ReferenceTensor {
+  /// The same values on a device.
+  package func tensor(on device: Device) -> Tensor { Tensor(floats, shape: Shape(shape), on: device) }
+}
+
+/// An operation with its inputs, and what the reference says about its result and gradients.
+package struct OperationCheck {
+  /// An input of an operation under test, and whether it may be a view of a wider storage.
+  package struct Input {
+    package var value: ReferenceTensor
+    package var canBeView: Bool
+
+    /// An input that is always contiguous, such as a filter.
+    package static func whole(_ value: ReferenceTensor) -> Input { Input(value: value, canBeView: false) }
+    package static func viewable(_ value: ReferenceTensor) -> Input { Input(value: value, canBeView: true) }
+  }
+
+  /// What the reference says.
+  package struct Expectation {
+    package var value: ReferenceTensor
+    package var terms: Int
+    /// The gradient with respect to each input; nil where none is asked for.
+    package var gradients: [(value: ReferenceTensor, terms: Int)?]
+    package var depth: Int
+
+    package init(
+      value: ReferenceTensor, terms: Int, gradients: [(value: ReferenceTensor, terms: Int)?], depth: Int = 1
+    ) {
+      self.value = value
+      self.terms = terms
+      self.gradients = gradients
+      self.depth = depth
+    }
+  }
+
+  package let name: String
+  package let inputs: [Input]
+  /// Gradient with respect to the result.
+  package let seed: ReferenceTensor
+  package let expected: Expectation
+  /// Channels of the wider storage before and behind a view.
+  package let viewMargins: (before: Int, after: Int)
+  /// The operation, from inputs on the device.
+  package let body: ([Tensor]) -> Tensor
+
+  package init(
+    _ name: String, inputs: [Input], seed: ReferenceTensor, expected: Expectation,
+    viewMargins: (before: Int, after: Int) = (before: 3, after: 2), _ body: @escaping ([Tensor]) -> Tensor
+  ) {
+    self.name = name
+    self.inputs = inputs
+    self.seed = seed
+    self.expected = expected
+    self.viewMargins = viewMargins
+    self.body = body
+  }
+
+  /// Compares the operation and all its gradients with the reference: for contiguous inputs and for views of wider
+  /// storages, with the gradients written to guarded memory full of NaN, and once more with gradients that are added to
+  /// what an earlier pass left (by using the result twice).
+  package func run(on device: Device) throws -> [Comparison] {
+    var comparisons: [Comparison] = []
+    for asViews in [false, true] where !asViews || inputs.contains(where: \.canBeView) {
+      comparisons += try run(on: device, asViews: asViews)
+    }
+    return comparisons
+  }
+
+  private func run(on device: Device, asViews: Bool) throws -> [Comparison] {
+    let label = asViews ? "\(name), views" : name
+    poisonFreeMemory(on: device)
+    let margins = inputs.map { asViews && $0.canBeView ? viewMargins : (before: 0, after: 0) }
+    let memories = zip(inputs, margins).map { GuardedMemory($0.value, margins: $1, on: device) }
+    let homes = zip(memories, margins).map { GuardedMemory($0.shape, margins: $1, on: device) }
+    for (memory, home) in zip(memories, homes) { memory.storage.gradientHome = home.storage }
+    let tensors = memories.map(\.tensor)
+    let seed = self.seed.tensor(on: device)
+
+    let (y, gradients) = backward(tensors, seed: seed) { body(tensors) }
+    var comparisons = [
+      Comparison("\(label), shape of the value", holds: y.shape == Shape(expected.value.shape)),
+      try Comparison("\(label), value", y, expected.value, within: limit(expected.terms)),
+    ]
+    for (index, gradient) in expected.gradients.enumerated() {
+      guard let gradient else {
+        comparisons.append(
+          Comparison("\(label), no gradient \(index)", holds: gradients[tensors[index]] == nil))
+        continue
+      }
+      comparisons += [
+        try Comparison(
+          "\(label), gradient \(index)", gradients[tensors[index]], gradient.value, within: limit(gradient.terms)),
+        Comparison(
+          "\(label), memory beside gradient \(index)", holds: try homes[index].neighboursAreUntouched()),
+        Comparison("\(label), memory beside input \(index)", holds: try memories[index].neighboursAreUntouched()),
+      ]
+    }
+
+    // Twice the result, by two calls: the second adds to the gradients of the first.
+    let (_, doubled) = backward(tensors, seed: seed) { body(tensors).adding(body(tensors)) }
+    for (index, gradient) in expected.gradients.enumerated() {
+      guard let gradient else { continue }
+      comparisons.append(
+        try Comparison(
+          "\(label), gradient \(index) added twice", doubled[tensors[index]], Reference.scale(gradient.value, by: 2),
+          within: limit(gradient.terms)))
+    }
+    return comparisons
+  }
+
+  private func limit(_ terms: Int) -> Double { tolerance(terms: terms, depth: expected.depth) }
+
+  private func backward(_ tensors: [Tensor], seed: Tensor, _ body: () -> Tensor) -> (Tensor, GradientStore) {
+    let tape = Tape()
+    for (tensor, gradient) in zip(tensors, expected.gradients) where gradient != nil { tape.watch(tensor) }
+    let y = Tape.$current.withValue(tape) { body() }
+    return (y, tape.gradients(of: y, seed: seed))
+  }
+}

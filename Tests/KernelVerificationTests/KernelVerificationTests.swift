@@ -1,0 +1,123 @@
+import CommandSupport
+import Foundation
+import Fovea
+import KernelVerification
+import ReferenceOperations
+import Testing
+
+@testable import FoveaCommand
+
+/// One after another: one thread at a time builds work for a device.
+@Suite(.serialized) struct KernelVerificationTests {
+  private static let cpu = Result { try DeviceSelection.pick("cpu", from: DeviceDescription.all()) }
+
+  /// A large GPU, of which only the numbers matter: nothing is launched on it.
+  private static func gpu(computeUnits: Int = 132) throws -> DeviceDescription {
+    try cpu.get().imitatingGPU(computeUnits: computeUnits, localMemory: 48 << 10, maximumWorkGroupSize: 1024)
+  }
+
+  /// The checks run every program of the main job's step, at its own batch and image size, whatever the device.
+  @Test(arguments: [("cpu", "resizer+densenet121"), ("gpu", "resizer+densenet121"), ("gpu", "muller+densenet169")])
+  func checksCoverTheStep(kind: String, model: String) throws {
+    let device = kind == "cpu" ? try Self.cpu.get() : try Self.gpu()
+    var description = ModelDescription()
+    description.model = model
+    let plan = try StepPlan(trainingStepOf: description, batchSize: 64, on: device)
+    #expect(plan.programs.count > 30 && plan.convolutions.count > 60)
+    let checks = try convolutionChecks(of: plan, on: device, .short) + operationChecks(.short)
+    let covered = try checks.reduce(into: Set<PlannedProgram>()) { $0.formUnion(try $1.programs(device)) }
+    let missing = plan.programs.subtracting(covered)
+    #expect(missing.isEmpty, "not checked: \(missing.sorted())")
+  }
+
+  /// A step of a small model, really run, launches what its plan says.
+  @Test func planIsWhatRuns() throws {
+    var model = ModelDescription()
+    (model.inputHeight, model.inputWidth, model.targetHeight, model.targetWidth) = (64, 64, 32, 32)
+    model.model = "densenet121"
+    let plan = try StepPlan(trainingStepOf: model, batchSize: 2, on: Self.cpu.get())
+    let device = try Device(Self.cpu.get())
+    let classifier = try model.build()
+    let arena = ParameterArena(classifier, on: device)
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
+    let trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) {
+      classifier($0).logits
+    }
+    let batch = TrainingBatch(
+      pixels: (0..<2 * 64 * 64 * 3).map { UInt8(truncatingIfNeeded: $0) }, shape: [2, 64, 64, 3], labels: [0, 1])
+    var given = false
+    _ = try trainer.train(
+      next: {
+        defer { given = true }
+        return given ? nil : [batch]
+      }, report: { _, _ in })
+    #expect(plan.programs == device.programsInUse)
+    #expect(plan.launches.count == device.counters.launches)
+  }
+
+  @Test func aRightDevicePasses() throws {
+    let device = try Device(Self.cpu.get())
+    for check in operationChecks(.short) {
+      for comparison in try check.run(device) { #expect(comparison.passed, "\(comparison)") }
+    }
+  }
+
+  /// Tiles that are read before all of a work-group has written them.
+  @Test func aMissingBarrierIsCaught() throws {
+    let check = ConvolutionCheck(image: (5, 7), inputs: 20, outputs: 8, prologue: .affinePost).check()
+    let tile = try #require(TiledConvolution.tiles.min { $0.items < $1.items })
+    func failures(_ options: String) throws -> [Comparison] {
+      let device = try Device(Self.cpu.get(), additionalOptions: options)
+      return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
+        try TiledConvolution.$forcedTile.withValue(tile) { try check.run(on: device) }
+      }.filter { !$0.passed }
+    }
+    #expect(try failures("").isEmpty)
+    let caught = try failures("-Dbarrier(flags)=")
+    for part in ["value", "gradient 0", "gradient 1", "gradient 2"] {
+      #expect(caught.contains { $0.what.hasSuffix(part) }, "\(part) passed")
+    }
+  }
+
+  /// The local memory that `fovea bench plan` calculates is what the driver says.
+  @Test func localMemoryIsAsCalculated() throws {
+    let device = try Device(Self.cpu.get())
+    let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
+    for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
+      _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
+        try TiledConvolution.$forcedTile.withValue(tile) { try check.run(on: device) }
+      }
+    }
+    let resources = device.programsInUse.compactMap { program in
+      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
+    }
+    #expect(resources.count >= 6)
+    for (calculated, driver) in resources {
+      #expect(calculated.localBytes == driver, "\(calculated)")
+    }
+  }
+
+  @Test func comparisonsFailOnWhatIsNoNumber() {
+    #expect(!Comparison("x", error: .nan, limit: 1).passed)
+    #expect(!Comparison("x", holds: false).passed && Comparison("x", holds: true).passed)
+  }
+
+  /// Once is enough, until something changes.
+  @Test func firstUseIsRemembered() throws {
+    let folder = NSTemporaryDirectory() + "fovea-first-use-\(UUID().uuidString)"
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    var model = ModelDescription()
+    model.model = "densenet121"
+    (model.inputHeight, model.inputWidth, model.targetHeight, model.targetWidth) = (32, 32, 32, 32)
+    var lines: [String] = []
+    func use(batchSize: Int) throws {
+      try FirstUse(model: model, batchSize: batchSize, folder: folder).check(Self.cpu.get()) { lines.append($0) }
+    }
+    try use(batchSize: 2)
+    #expect(lines.count == 1 && lines[0].hasPrefix("Kernels"))
+    try use(batchSize: 2)
+    #expect(lines.count == 1)
+    try use(batchSize: 3)
+    #expect(lines.count == 2)
+  }
+}
