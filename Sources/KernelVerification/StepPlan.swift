@@ -1,6 +1,5 @@
 import OpenCLRuntime
 import Operations
-import Synchronization
 import TensorCore
 
 /// What a computation launches on a device, noted without running it.
@@ -16,11 +15,11 @@ package struct StepPlan: Sendable {
   ///   - body: builds work on the device it is given; it must not read values.
   package init(on description: DeviceDescription, of body: (Device) throws -> Void) throws {
     let device = try Device(planning: description)
-    let calls = Mutex<[ConvolutionCall]>([])
-    try ConvolutionCall.$observer.withValue({ call in calls.withLock { $0.append(call) } }) { try body(device) }
+    let observer = ConvolutionCall.Observer()
+    try ConvolutionCall.$observer.withValue(observer) { try body(device) }
     launches = device.takePlan()
     var seen: Set<ConvolutionCall> = []
-    convolutions = calls.withLock { $0 }.filter { seen.insert($0).inserted }
+    convolutions = observer.calls.filter { seen.insert($0).inserted }
   }
 }
 

@@ -1,4 +1,5 @@
 import OpenCLRuntime
+import Synchronization
 import TensorCore
 
 /// How many zeros surround an image before a window slides over it.
@@ -136,7 +137,19 @@ package struct ConvolutionCall: Sendable, Hashable {
   package let wantsInputGradient: Bool
 
   /// Sees the calls made on this task, for planning.
-  @TaskLocal package static var observer: (@Sendable (ConvolutionCall) -> Void)?
+  @TaskLocal package static var observer: Observer?
+
+  /// Notes calls. A class, and no closure, because Swift 6.3's optimiser breaks task-local closures across modules.
+  package final class Observer: Sendable {
+    private let noted = Mutex<[ConvolutionCall]>([])
+
+    package init() {}
+
+    /// The calls so far, in their order.
+    package var calls: [ConvolutionCall] { noted.withLock { $0 } }
+
+    fileprivate func note(_ call: ConvolutionCall) { noted.withLock { $0.append(call) } }
+  }
 
   fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?) {
     self.geometry = geometry
@@ -170,7 +183,7 @@ extension TensorOperand {
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
     y.willBeOverwritten()
-    ConvolutionCall.observer?(ConvolutionCall(geometry, x, bias: bias))
+    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias))
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
