@@ -74,12 +74,16 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
 #endif
           if (accumulate)
             prefetch_pixels(y + yOffset + pixel * yStride + n0, yStride, pixels, NB, share, shares);
-          if (KW == 1 && KH == 1)
-            prefetch_pixels(x + xOffset + (((long)n * height + oh) * width + ow0 + TILE * TILES) * xStride, xStride,
-                            min(TILE * TILES, width - ow0 - TILE * TILES), channels,
-                            (n0 / NB * TILES + t) * shares + share, (outChannels + NB - 1) / NB * TILES * shares);
+#if KH * KW == 1
+          prefetch_pixels(x + xOffset + (((long)n * height + oh) * width + ow0 + TILE * TILES) * xStride, xStride,
+                          min(TILE * TILES, width - ow0 - TILE * TILES), channels,
+                          (n0 / NB * TILES + t) * shares + share, (outChannels + NB - 1) / NB * TILES * shares);
+#endif
           const int end = min(k0 + PREFETCH_STEP, run);
+// Longer windows have short runs, which the compiler unrolls whole.
+#if KW == 1
 #pragma unroll 2
+#endif
           for (int k = k0; k < end; k++) {
             float16 weights[NV];
 #pragma unroll
