@@ -80,10 +80,6 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
                           (n0 / NB * TILES + t) * shares + share, (outChannels + NB - 1) / NB * TILES * shares);
 #endif
           const int end = min(k0 + PREFETCH_STEP, run);
-// Longer windows have short runs, which the compiler unrolls whole.
-#if KW == 1
-#pragma unroll 2
-#endif
           for (int k = k0; k < end; k++) {
             float16 weights[NV];
 #pragma unroll
