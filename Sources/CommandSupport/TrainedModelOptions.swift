@@ -38,7 +38,12 @@ public struct TrainedModelOptions: ParsableArguments {
     let folder = run ?? "runs/latest"
     let configuration = try RunDescription(folder: folder)
     let file = try PretrainedWeights(contentsOf: weights ?? folder + "/best.safetensors")
-    return (model.applied(to: configuration.model), configuration.classNames, configuration, file)
+    let description = model.applied(to: configuration.model)
+    // Its backbone's weights would fit, and expect other pictures than they get.
+    if let weights, let name = file.model, name != description.model {
+      throw ValidationError("\(weights) holds weights of \(name), \(folder) is a run of \(description.model)")
+    }
+    return (description, configuration.classNames, configuration, file)
   }
 
   /// The model with its weights on `device`.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandSupport
+import Foundation
 import Fovea
 
 @main
@@ -171,6 +172,12 @@ struct TrainCommand: ParsableCommand {
     try positive(batchSize, "--batch-size")
     try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
+    if let profile {
+      let folder = URL(fileURLWithPath: profile).deletingLastPathComponent().path
+      guard FileManager.default.isWritableFile(atPath: folder) else {
+        throw ValidationError("--profile \(profile): there is no folder \(folder) that can be written to")
+      }
+    }
     try positive(profileSteps, "--profile-steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")

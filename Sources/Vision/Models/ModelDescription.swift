@@ -50,6 +50,14 @@ public struct ModelDescription: Sendable, Equatable, Codable {
     guard let interpolation = Interpolation(rawValue: interpolation) else {
       throw ModelError.unknownInterpolation(interpolation)
     }
+    let least: [(name: String, value: Int, least: Int)] = [
+      ("input height", inputHeight, 1), ("input width", inputWidth, 1), ("filters", filters, 1), ("blocks", blocks, 0),
+      ("classes", classes, 1),
+    ]
+    if let wrong = least.first(where: { $0.value < $0.least }) {
+      throw ModelError.numberTooSmall(wrong.name, wrong.value, least: wrong.least)
+    }
+    guard (0..<1).contains(batchNormMomentum) else { throw ModelError.momentumOutOfRange(batchNormMomentum) }
     // The stem and the three transitions halve five times; the last block needs a pixel.
     guard targetHeight >= 32, targetWidth >= 32 else { throw ModelError.targetTooSmall(targetHeight, targetWidth) }
     if frozen == .resizer, !hasResizer { throw ModelError.noResizerToFreeze(model) }
@@ -93,6 +101,8 @@ public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
   case unknownModel(String)
   case unknownInterpolation(String)
   case targetTooSmall(Int, Int)
+  case numberTooSmall(String, Int, least: Int)
+  case momentumOutOfRange(Float)
   case noResizerToFreeze(String)
 
   /// Why it cannot be built and what would do, in one line.
@@ -104,6 +114,10 @@ public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
       "unknown interpolation '\(name)'; known are \(Interpolation.allCases.map(\.rawValue).joined(separator: ", "))"
     case .targetTooSmall(let height, let width):
       "the target size \(height)×\(width) is too small: a DenseNet halves it five times, so 32×32 is the least"
+    case .numberTooSmall(let name, let value, let least):
+      "the model's \(name) must be at least \(least), not \(value)"
+    case .momentumOutOfRange(let value):
+      "the model's BatchNorm momentum must be at least 0 and below 1, not \(value)"
     case .noResizerToFreeze(let name):
       "the model \(name) has no resizer that could be frozen"
     }

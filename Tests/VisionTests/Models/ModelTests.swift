@@ -41,6 +41,20 @@ import TensorCore
     #expect(throws: ModelError.targetTooSmall(31, 150)) { try description.build() }
   }
 
+  /// A damaged config.json must not become a trap.
+  @Test func numbersThatMakeNoModelAreRefused() {
+    func expect(_ error: ModelError, _ change: (inout ModelDescription) -> Void) {
+      var description = ModelDescription()
+      change(&description)
+      #expect(throws: error) { try description.build() }
+    }
+    expect(.numberTooSmall("filters", -3, least: 1)) { $0.filters = -3 }
+    expect(.numberTooSmall("blocks", -1, least: 0)) { $0.blocks = -1 }
+    expect(.numberTooSmall("classes", 0, least: 1)) { $0.classes = 0 }
+    expect(.numberTooSmall("input width", 0, least: 1)) { $0.inputWidth = 0 }
+    expect(.momentumOutOfRange(1)) { $0.batchNormMomentum = 1 }
+  }
+
   @Test(arguments: DenseNet.Variant.allCases) func largerDenseNets(_ variant: DenseNet.Variant) {
     // keras.applications with 1,000 classes.
     let expected = [DenseNet.Variant.densenet121: 8_062_504, .densenet169: 14_307_880, .densenet201: 20_242_984]
