@@ -144,7 +144,7 @@ struct Evaluate: ParsableCommand {
     let stream = loader.epoch(0)
     var batches = 0
     try trainer.withReestimatedStatistics(from: {
-      guard batches < 16, let batch = try stream.next() else { return nil }
+      guard batches < TrainingLoop.reestimationBatches, let batch = try stream.next() else { return nil }
       batches += 1
       return TrainingBatch(
         pixels: batch.pixels,

@@ -77,28 +77,18 @@ private func launch(
   let vector = RowLaunch.vector(x.channels, device)
   let group = columnGroup(columns.outputSize, device)
   let groups = (columns.outputSize + group - 1) / group
-  var options = "-D VEC=\(vector)" + x.prologueOptions()
-  var epilogueArguments: [KernelArgument] = []
-  var sums: Tensor?
-  if let epilogue {
-    options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
-    if epilogue.prologue.affine != nil {
-      sums = Tensor(uninitialized: [x.shape[0] * rows.outputSize * groups, 2, x.channels], on: device)
-    }
-    epilogueArguments =
-      epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? y.tensor).storage.buffer)]
-  }
+  let gradient = Epilogue(of: epilogue, items: x.shape[0] * rows.outputSize * groups, standIn: y.tensor)
   device.launch(
-    .resize, "resize", options: options,
+    .resize, "resize", options: "-D VEC=\(vector)" + x.prologueOptions() + gradient.options,
     global: [x.channels / vector, groups, x.shape[0] * rows.outputSize], local: device.independent(3),
     x.base.arguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments + rows.arguments
       + columns.arguments + y.tensor.arguments + [
         .int(rows.outputSize), .int(columns.outputSize), .int(y.accumulate ? 1 : 0), .int(group),
-      ] + epilogueArguments,
+      ] + gradient.arguments,
     cost: LaunchCost(
       "\(label) \(x.shape) → \(rows.outputSize)×\(columns.outputSize)",
       bytes: Double(x.shape.count + y.tensor.shape.count * (epilogue == nil ? 1 : 2)) * 4))
-  return sums
+  return gradient.sums
 }
 
 /// A resize table on a device.

@@ -84,22 +84,18 @@ package struct TiledConvolution: ConvolutionKernels {
       g.batch * ((g.height + g.strideHeight - 1) / g.strideHeight) * ((g.width + g.strideWidth - 1) / g.strideWidth)
     let tile = Self.tile(rows: rows * phases, columns: g.inputs, on: device)
     let groups = (rows + tile.rows - 1) / tile.rows
-    var options =
+    let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
+    let options =
       tile.options + g.kernelOptions + flatOption(g, channels: g.outputs) + " -D GRADIENT=1"
       + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
-    var arguments =
+      + epilogue.options
+    let arguments =
       dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
       + filter.vectorArguments + target.arguments + [
         .int(g.batch), .int(g.height), .int(g.width), .int(g.inputs), .int(g.padTop), .int(g.padLeft),
         .int(dx?.accumulate ?? false ? 1 : 0),
-      ] + filter.vectorArguments + [.int(0)]
-    var sums: Tensor?
-    if !x.prologue.isIdentity {
-      options += " -D EPILOGUE=1" + x.prologueOptions(prefix: "E")
-      if x.prologue.affine != nil { sums = Tensor(uninitialized: [phases * groups, 2, g.inputs], on: device) }
-      arguments += x.base.arguments + x.prologueArguments + [.buffer((sums ?? target).storage.buffer)]
-    }
+      ] + filter.vectorArguments + [.int(0)] + epilogue.arguments
     device.launch(
       .convolutionTiled, "conv_tiled", options: options,
       global: [groups * tile.items, (g.inputs + tile.columns - 1) / tile.columns, phases],
@@ -111,7 +107,7 @@ package struct TiledConvolution: ConvolutionKernels {
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, columns: g.inputs, terms: g.taps * g.outputs,
           others: x.shape.count * ((x.prologue.isIdentity ? 1 : 2) + (dx?.accumulate ?? false ? 1 : 0)))))
-    if let affine = x.prologue.affine, let daffine, let sums {
+    if let affine = x.prologue.affine, let daffine, let sums = epilogue.sums {
       finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
     }
   }

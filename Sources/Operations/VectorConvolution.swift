@@ -132,31 +132,22 @@ struct VectorConvolution: ConvolutionKernels {
   ) -> Tensor? {
     let g = pass.g
     let device = x.device
-    var options = pass.options + x.prologueOptions()
-    var arguments =
+    let gradient = Epilogue(of: epilogue, items: pass.groups, standIn: packed)
+    let arguments =
       x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
         .buffer(packed.storage.buffer)
       ] + y.arguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
-      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
-    var sums: Tensor?
-    if let epilogue {
-      options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
-      if epilogue.prologue.affine != nil {
-        sums = Tensor(uninitialized: [pass.groups, 2, g.outputs], on: device)
-      }
-      arguments +=
-        epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? packed).storage.buffer)]
-    }
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
     device.launch(
-      .convolutionVector, "conv_forward", options: options, global: [pass.tileGroups, g.outHeight, g.batch],
-      local: device.independent(3), arguments,
+      .convolutionVector, "conv_forward", options: pass.options + x.prologueOptions() + gradient.options,
+      global: [pass.tileGroups, g.outHeight, g.batch], local: device.independent(3), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
         bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
     )
-    return sums
+    return gradient.sums
   }
 
   private func pack(_ filter: Tensor, _ g: ConvolutionGeometry, transposed: Bool, block: Int) -> Tensor {

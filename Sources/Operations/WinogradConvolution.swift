@@ -73,29 +73,22 @@ struct WinogradConvolution {
   ) -> Tensor? {
     let device = x.device
     let groups = (tileCount + Self.tiles - 1) / Self.tiles
-    var options = options(channels: g.inputs, tiles: Self.tiles) + x.prologueOptions()
-    var arguments =
+    let gradient = Epilogue(of: epilogue, items: groups, standIn: packed)
+    let arguments =
       x.base.arguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
       + y.arguments + [
         .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
-      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
-    var sums: Tensor?
-    if let epilogue {
-      options += " -D EPILOGUE=1" + epilogue.prologueOptions(prefix: "E")
-      if epilogue.prologue.affine != nil {
-        sums = Tensor(uninitialized: [groups, 2, g.outputs], on: device)
-      }
-      arguments += epilogue.base.arguments + epilogue.prologueArguments + [.buffer((sums ?? packed).storage.buffer)]
-    }
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
     device.launch(
-      .convolutionWinograd, "winograd_forward", options: options, global: [groups], local: device.independent(1),
-      arguments,
+      .convolutionWinograd, "winograd_forward",
+      options: options(channels: g.inputs, tiles: Self.tiles) + x.prologueOptions() + gradient.options,
+      global: [groups], local: device.independent(1), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
         bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
     )
-    return sums
+    return gradient.sums
   }
 
   private func pack(_ filter: Tensor, transposed: Bool) -> Tensor {

@@ -26,7 +26,7 @@ public final class TrainingLoop {
 
   /// Batches from which statistics are re-estimated: with 16 of 64 images their sampling error is well below what
   /// another epoch of training changes.
-  private static let reestimationBatches = 16
+  public static let reestimationBatches = 16
 
   /// A run over `epochs` epochs and at most `stepLimit` steps.
   ///
