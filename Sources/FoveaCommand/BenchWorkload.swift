@@ -46,6 +46,7 @@ final class BenchWorkload {
   init(_ model: ModelDescription, batchSize: Int, capturesSteps: Bool = true, on device: Device) throws {
     self.model = model
     self.device = device
+    KernelPreparation.start(model: model, batchSize: batchSize, on: device)
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device)
     let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)

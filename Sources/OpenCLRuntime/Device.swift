@@ -220,8 +220,9 @@ public final class Device: @unchecked Sendable {
     if global.contains(0) { return }
     if isPlanning {
       let launch = PlannedLaunch(
-        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), global: global,
-        local: local, cost: cost() ?? LaunchCost(kernelName))
+        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
+        arguments: arguments.map(PlannedArgument.init), global: global, local: local,
+        cost: cost() ?? LaunchCost(kernelName))
       return state.withLock { $0.plan.append(launch) }
     }
     attempt { state in
