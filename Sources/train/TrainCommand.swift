@@ -27,7 +27,7 @@ struct TrainCommand: ParsableCommand {
       "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
       discussion: """
         Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
-        moved), --early-stopping, --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        moved), --early-stopping, --device, --workers, --cache, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
         same, to the bit, as if the run had never been stopped.
         """, valueName: "dir"))
   var resume: String?
@@ -161,6 +161,8 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Threads that decode photos. Default: one for each core.")
   var workers: Int?
 
+  @OptionGroup var cache: CacheOptions
+
   @Option(help: "skip or fail: what to do about a photo that cannot be decoded.")
   var onBadImage = BadImagePolicy.skip
 
@@ -198,6 +200,10 @@ struct TrainCommand: ParsableCommand {
       throw ValidationError("--label-smoothing must be at least 0 and below 1, not \(labelSmoothing)")
     }
     if let crop, !(crop > 0 && crop <= 1) { throw ValidationError("--crop must be above 0 and at most 1, not \(crop)") }
+    if crop != nil, cache.isOn {
+      throw ValidationError(
+        "--crop cuts from photos in their own size, which --cache does not keep: leave one of them out")
+    }
     guard (0...1).contains(jitter) else { throw ValidationError("--jitter must be 0 to 1, not \(jitter)") }
     guard mixup == 0 || (0.01...1).contains(mixup) else {
       throw ValidationError("--mixup must be 0.01 to 1, or 0 for none, not \(mixup)")

@@ -9,6 +9,7 @@ struct TrainingRun {
   private let options: TrainCommand
   private let device: Device
   private let split: DatasetSplit
+  private let cache: ImageCachePlan?
   let configuration: RunConfiguration
 
   /// Opens device and data; nothing is written yet.
@@ -48,6 +49,24 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
+    cache = try options.cache.plan(
+      for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth))
+  }
+
+  /// The data, from the cache where there is one.
+  private func loadedSplit(_ stop: StopRequest) throws -> DatasetSplit {
+    guard let cache else { return split }
+    let images: ImageCache
+    do {
+      images = try cache.carryOut(
+        workers: configuration.workers, say: { say("Cache    \($0)") }, line: { ProgressLine(title: $0, total: $1) },
+        check: { if let status = stop.exitStatus { throw ExitCode(status) } })
+    } catch let code as ExitCode {
+      say("Stopped before the first step")
+      throw code
+    }
+    say("Cache    \(images.count) photos of \(images.height)×\(images.width), \(formatBytes(images.bytes))")
+    return DatasetSplit(training: split.training.cached(in: images), validation: split.validation.cached(in: images))
   }
 
   /// Trains, from the beginning or from a checkpoint.
@@ -69,6 +88,7 @@ struct TrainingRun {
     describe(classifier)
     try FirstUse(model: model, batchSize: configuration.batchSize).check(device.description, say: say)
 
+    let split = try loadedSplit(stop)
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
     let training = loader(
