@@ -41,7 +41,11 @@ public struct CacheOptions: ParsableArguments {
   public func plan(
     for datasets: [any ImageDataset], _ model: (height: Int, width: Int)
   ) throws -> ImageCachePlan? {
-    try place.map { try ImageCachePlan($0, of: datasets, height: model.height, width: model.width) }
+    do {
+      return try place.map { try ImageCachePlan($0, of: datasets, height: model.height, width: model.width) }
+    } catch let error as FileError {
+      throw ValidationError("--cache: \(error)")
+    }
   }
 
   private var place: ImageCachePlace? {

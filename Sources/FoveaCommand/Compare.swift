@@ -60,7 +60,7 @@ struct Compare: ParsableCommand {
   }
 
   func run() throws {
-    let folder = try RunDirectory(output)
+    let folder = try openOutputFolder(output)
     try folder.claim()
     try checkSetup(of: folder)
     let train = try TrainProcess()
@@ -123,14 +123,17 @@ struct Compare: ParsableCommand {
     let path = folder.path(of: "setup.json")
     if let data = FileManager.default.contents(atPath: path) {
       let old = try JSONDecoder().decode(Setup.self, from: data)
-      guard old == setup else {
+      // Options that `train` has refused have left no run.
+      let hasRuns = (try? FileManager.default.contentsOfDirectory(atPath: folder.path))?.contains {
+        CheckpointFolder(run: folder.path(of: $0)).newest().checkpoint != nil
+      }
+      guard old == setup || hasRuns == false else {
         throw ValidationError(
           "\(folder.path) was started with --backbone \(old.backbone) -- \(old.trainOptions.joined(separator: " ")): "
             + "give the same again, or another --output")
       }
-    } else {
-      try folder.write(String(decoding: JSONEncoder().encode(setup), as: UTF8.self) + "\n", to: "setup.json")
     }
+    try folder.write(String(decoding: JSONEncoder().encode(setup), as: UTF8.self) + "\n", to: "setup.json")
   }
 
   private struct RunResult: Encodable {

@@ -75,7 +75,7 @@ struct TrainingRun {
     let stop = StopRequest.onSignals {
       FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
     }
-    let folder = try RunDirectory(options.output)
+    let folder = try openOutputFolder(options.output)
     try folder.claim()
     let checkpoints = CheckpointFolder(run: folder.path)
     if checkpoint == nil { try clear(checkpoints, of: folder) }

@@ -16,7 +16,10 @@ public struct FolderDataset: ImageDataset {
   ///
   /// - Throws: `DatasetError`: missing or unreadable folder, no class, one class only, a class without files.
   public init(_ directory: String) throws {
-    guard FolderDataset.isFolder(directory) else { throw DatasetError.missingFolder(path: directory) }
+    guard FolderDataset.isFolder(directory) else {
+      throw access(directory, F_OK) == 0
+        ? DatasetError.notAFolder(path: directory) : DatasetError.missingFolder(path: directory)
+    }
     classNames = try FolderDataset.visibleNames(in: directory).filter { FolderDataset.isFolder("\(directory)/\($0)") }
     guard let first = classNames.first else { throw DatasetError.noClasses(path: directory) }
     guard classNames.count > 1 else { throw DatasetError.oneClass(path: directory, name: first) }
