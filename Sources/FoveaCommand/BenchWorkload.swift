@@ -43,7 +43,8 @@ final class BenchWorkload {
     self.device = device
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device)
-    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
+    let lossScale = model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
     trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0).logits }
     var random = RandomNumbers(seed: 1)
     let shape: Shape = [batchSize, model.inputHeight, model.inputWidth, 3]

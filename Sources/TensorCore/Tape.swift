@@ -175,13 +175,14 @@ public final class GradientStore {
 ///
 /// - Parameters:
 ///   - watched: tensors other than parameters whose gradients are wanted.
+///   - seed: what the gradients are multiplied by, of the value's shape and type; nil for 1.
 ///   - body: any function that ends in one tensor; it runs once.
 /// - Returns: the tensor that `body` returned, and the gradients by tensor.
 public func valueWithGradients(
-  at watched: [Tensor] = [], of body: () throws -> Tensor
+  at watched: [Tensor] = [], seed: Tensor? = nil, of body: () throws -> Tensor
 ) rethrows -> (value: Tensor, gradients: GradientStore) {
   let tape = Tape()
   watched.forEach(tape.watch)
   let value = try Tape.$current.withValue(tape, operation: body)
-  return (value, tape.gradients(of: value))
+  return (value, tape.gradients(of: value, seed: seed))
 }

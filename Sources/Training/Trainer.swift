@@ -41,6 +41,8 @@ public final class Trainer {
   public let labelSmoothing: Float
   /// What the loss of an image of each class is multiplied by in training, as Keras's `class_weight`; nil for 1.
   public let classWeights: [Float]?
+  /// Where the optimizer's loss scale was after the last step that was reported; nil without one.
+  public private(set) var lossScale: LossScale.State?
   /// Follows the weights; nil where nothing does.
   public let average: WeightAverage?
   /// Sums gradients where a step has several batches.
@@ -68,7 +70,8 @@ public final class Trainer {
   }
 
   /// Takes a step on the batches that `next` gives, until it gives none, and calls `report` after each with the scores so
-  /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite. A step whose gradients alone are so is
+  /// no error with a loss scale, which skips it and comes down, until it has come down for nothing.
   ///
   /// A step of several batches is one update with the gradient of the mean loss over all their images, as one large batch
   /// would give it; but each is normalised by its own BatchNorm statistics, and the moving ones follow each.
@@ -129,6 +132,8 @@ public final class Trainer {
     let loss: PendingRead
     let correct: PendingRead
     let count: Int
+    /// Of a training step, where there is one.
+    var lossScale: PendingRead?
     /// Of an evaluation, once its logits are there.
     var predictions: (() throws -> [Prediction])?
   }
@@ -148,6 +153,12 @@ public final class Trainer {
       guard loss.isFinite || !isTraining else {
         throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: nil)
       }
+      if let state = try oldest.lossScale.map({ LossScale.State(try $0.wait()) }) {
+        lossScale = state
+        guard state.scale >= Self.leastLossScale else {
+          throw TrainingError.gradientsAreNotFinite(step: step, scale: state.scale)
+        }
+      }
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
       if let predictions = try oldest.predictions?() { predicted(predictions) }
       try report(step, scores)
@@ -165,13 +176,16 @@ public final class Trainer {
     return scores
   }
 
+  /// A scale that only gradients reach which are infinite or NaN whatever it is.
+  private static let leastLossScale: Float = 0x1p-14
+
   private func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
     precondition(!batches.isEmpty, "Trainer: a step without a batch")
     guard batches.count > 1 else {
       let (loss, correct, gradients) = gradients(of: batches[0])
       optimizer.update(gradients, loss: loss)
       average?.update()
-      return inFlight(loss, correct, batches[0].count)
+      return trainingInFlight(loss, correct, batches[0].count)
     }
     let count = batches.reduce(0) { $0 + $1.count }
     var parts: [(loss: Tensor, correct: Tensor)] = []
@@ -184,16 +198,23 @@ public final class Trainer {
     let (loss, correct) = parts.dropFirst().reduce(parts[0]) { ($0.loss + $1.loss, $0.correct + $1.correct) }
     optimizer.updateFromArena(loss: loss)
     average?.update()
-    return inFlight(loss, correct, count)
+    return trainingInFlight(loss, correct, count)
   }
 
-  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients.
+  private func trainingInFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {
+    var step = inFlight(loss, correct, count)
+    step.lossScale = optimizer.lossScale.map { $0.values.storage.buffer.enqueueRead(floats: $0.values.shape.count) }
+    return step
+  }
+
+  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients, which are
+  /// times the loss scale.
   private func gradients(
     of batch: TrainingBatch, share: Float? = nil
   ) -> (loss: Tensor, correct: Tensor, gradients: GradientStore) {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
-      valueWithGradients {
+      valueWithGradients(seed: optimizer.lossScale?.seed) {
         let result = trainingLoss(of: batch)
         correct = result.correct
         return share.map { result.loss.scaled(by: $0) } ?? result.loss
@@ -272,6 +293,8 @@ public enum TrainingError: Error, Sendable, CustomStringConvertible {
   /// - `step`: of the epoch, from 1.
   /// - `origin`: what is known of where it began.
   case lossIsNotFinite(step: Int, loss: Float, origin: String?)
+  /// No loss scale makes the gradients finite, although the loss is; the step as above.
+  case gradientsAreNotFinite(step: Int, scale: Float)
 
   /// What happened and what may help, in one line.
   public var description: String {
@@ -279,6 +302,9 @@ public enum TrainingError: Error, Sendable, CustomStringConvertible {
     case .lossIsNotFinite(let step, let loss, let origin):
       "the loss is \(loss.isNaN ? "NaN" : "\(loss)") at step \(step)\(origin.map { ": \($0)" } ?? ""); try a smaller --lr, --clip-norm or another "
         + "--seed"
+    case .gradientsAreNotFinite(let step, let scale):
+      "the gradients are NaN or infinite at step \(step), although the loss scale went down to \(scale); try "
+        + "--precision bfloat16, a smaller --lr, --clip-norm or another --seed"
     }
   }
 }

@@ -21,6 +21,8 @@ public final class Optimizer: @unchecked Sendable {
   public let schedule: LearningRateSchedule
   /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
   public let clipNorm: Float?
+  /// By what the losses are multiplied whose gradients it gets; nil where by nothing.
+  public let lossScale: LossScale?
   /// What the schedule's rates are multiplied by, such as after a plateau.
   public var rateFactor: Float = 1
   /// Steps done.
@@ -32,12 +34,19 @@ public final class Optimizer: @unchecked Sendable {
   private let settings: Tensor
 
   /// An optimizer of all trainable parameters of `arena`, with its state at zero.
-  public init(_ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, arena: ParameterArena) {
+  ///
+  /// - Parameter lossScale: for gradients of a backward pass that started from its `seed`. Steps that it skips still
+  ///   count in `step`, which the schedule follows; Adam's bias corrections count updates alone.
+  public init(
+    _ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, lossScale: LossScale? = nil,
+    arena: ParameterArena
+  ) {
     self.rule = rule
     self.schedule = schedule
     self.clipNorm = clipNorm
+    self.lossScale = lossScale
     self.arena = arena
-    settings = Tensor.zeros([5], on: arena.device)
+    settings = Tensor.zeros([6], on: arena.device)
     state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
   }
 
@@ -88,10 +97,12 @@ public final class Optimizer: @unchecked Sendable {
   /// Writes learning rate, gradient factor and Adam's bias corrections where the update kernels read them.
   private func setFactors(_ loss: Tensor?) {
     var corrections: (Double, Double) = (1, 1)
+    var betas: (Double, Double) = (0, 0)
     switch rule {
     case .sgd: break
     case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _):
-      corrections = (1 - power(Double(beta1), step + 1), 1 - power(Double(beta2), step + 1))
+      betas = (Double(beta1), Double(beta2))
+      corrections = (1 - power(betas.0, step + 1), 1 - power(betas.1, step + 1))
     }
     let device = arena.device
     device.launch(
@@ -101,9 +112,13 @@ public final class Optimizer: @unchecked Sendable {
         .float(Float(corrections.1)), .buffer((loss ?? settings).storage.buffer), .int(loss?.elementOffset ?? 0),
         .int(loss == nil ? 0 : 1),
       ], cost: LaunchCost("set factors"))
-    guard let clipNorm else { return }
+    guard clipNorm != nil || lossScale != nil else { return }
     let squares = Tensor(uninitialized: [], on: device)
     arena.gradients.addSum(.squares, factor: 1, to: squares)
+    if let lossScale {
+      return lossScale.apply(to: settings, squares: squares, clipNorm: clipNorm, betas: betas)
+    }
+    guard let clipNorm else { return }
     device.launch(
       .optimizer, "clip_factor", global: [1], local: [1],
       [.buffer(squares.storage.buffer), .float(clipNorm), .buffer(settings.storage.buffer)],
