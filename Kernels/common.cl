@@ -34,6 +34,96 @@ typedef int vint;
 #define VSTORE(v, p) (*(p) = (v))
 #endif
 
+// How tensors lie in memory, whatever they lie in: arithmetic is in float. STORE is float, half or bfloat (the upper
+// half of a float); RESULT, the same unless it is given, is for results of another type than what a kernel reads.
+// Weights, affines, statistics, sums and losses are always float: VLOAD and VSTORE.
+//   stored, result        the elements that pointers point to
+//   SLOAD(p), SSTORE(v, p), RLOAD(p), RSTORE(v, p)   VEC values
+//   LOAD_AS(STORE, n, p), STORE_AS(STORE, n, v, p)   n values: 1, 4, 8 or 16
+// Numbers are rounded to the nearest, ties to even, once on each store.
+#ifndef STORE
+#define STORE float
+#endif
+#ifndef RESULT
+#define RESULT STORE
+#endif
+
+typedef float memory_float;
+typedef ushort memory_half;
+typedef ushort memory_bfloat;
+#define MEMORY_AS_(type) memory_##type
+#define MEMORY_AS(type) MEMORY_AS_(type)
+typedef MEMORY_AS(STORE) stored;
+typedef MEMORY_AS(RESULT) result;
+
+#define LOAD_AS_(type, n, p) load_##type##_##n(p)
+#define LOAD_AS(type, n, p) LOAD_AS_(type, n, p)
+#define STORE_AS_(type, n, v, p) store_##type##_##n(v, p)
+#define STORE_AS(type, n, v, p) STORE_AS_(type, n, v, p)
+#define SLOAD(p) LOAD_AS(STORE, VEC, p)
+#define SSTORE(v, p) STORE_AS(STORE, VEC, v, p)
+#define RLOAD(p) LOAD_AS(RESULT, VEC, p)
+#define RSTORE(v, p) STORE_AS(RESULT, VEC, v, p)
+
+#define load_float_1(p) (*(p))
+#define load_float_4(p) vload4(0, p)
+#define load_float_8(p) vload8(0, p)
+#define load_float_16(p) vload16(0, p)
+#define store_float_1(v, p) (*(p) = (v))
+#define store_float_4(v, p) vstore4(v, 0, p)
+#define store_float_8(v, p) vstore8(v, 0, p)
+#define store_float_16(v, p) vstore16(v, 0, p)
+
+// In the core of OpenCL, without cl_khr_fp16. Eight and sixteen go through a private vector: POCL 3.1 takes it that
+// vstore_half16 gets pointers to whole vectors, where the core asks for no more than those to half.
+#define load_half_1(p) vload_half(0, (global const half *)(p))
+#define load_half_4(p) vload_half4(0, (global const half *)(p))
+#define store_half_1(v, p) vstore_half_rte(v, 0, (global half *)(p))
+#define store_half_4(v, p) vstore_half4_rte(v, 0, (global half *)(p))
+inline float8 load_half_8(global const ushort *p) {
+  const ushort8 bits = vload8(0, p);
+  return vload_half8(0, (const half *)&bits);
+}
+inline float16 load_half_16(global const ushort *p) {
+  const ushort16 bits = vload16(0, p);
+  return vload_half16(0, (const half *)&bits);
+}
+inline void store_half_8(float8 v, global ushort *p) {
+  ushort8 bits;
+  vstore_half8_rte(v, 0, (half *)&bits);
+  vstore8(bits, 0, p);
+}
+inline void store_half_16(float16 v, global ushort *p) {
+  ushort16 bits;
+  vstore_half16_rte(v, 0, (half *)&bits);
+  vstore16(bits, 0, p);
+}
+
+#define load_bfloat_1(p) as_float((uint)(*(p)) << 16)
+#define load_bfloat_4(p) as_float4(convert_uint4(vload4(0, p)) << 16)
+#define load_bfloat_8(p) as_float8(convert_uint8(vload8(0, p)) << 16)
+#define load_bfloat_16(p) as_float16(convert_uint16(vload16(0, p)) << 16)
+// Half a unit is added, less the smallest part of it where the upper half is even, and the rest cut off; infinities
+// stay what they are. A NaN stays one, though only its lower half were not zero.
+#define BFLOAT_BITS(b)                                                                                                 \
+  (select((b) + 0x7fffu + (((b) >> 16) & 1u), (b) | 0x400000u, ((b)&0x7fffffffu) > 0x7f800000u) >> 16)
+inline void store_bfloat_1(float v, global ushort *p) {
+  const uint b = as_uint(v);
+  *p = convert_ushort(BFLOAT_BITS(b));
+}
+inline void store_bfloat_4(float4 v, global ushort *p) {
+  const uint4 b = as_uint4(v);
+  vstore4(convert_ushort4(BFLOAT_BITS(b)), 0, p);
+}
+inline void store_bfloat_8(float8 v, global ushort *p) {
+  const uint8 b = as_uint8(v);
+  vstore8(convert_ushort8(BFLOAT_BITS(b)), 0, p);
+}
+inline void store_bfloat_16(float16 v, global ushort *p) {
+  const uint16 b = as_uint16(v);
+  vstore16(convert_ushort16(BFLOAT_BITS(b)), 0, p);
+}
+
 // POCL and other CPU compilers prefer 256-bit code unless told otherwise.
 #if defined(__has_attribute)
 #if __has_attribute(min_vector_width)

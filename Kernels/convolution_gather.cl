@@ -5,10 +5,10 @@
 
 #define COLUMNS 4
 
-kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset, int dyStride, int outHeight,
+kernel WIDE void conv_input_gradient_gather(global const stored *dy, int dyOffset, int dyStride, int outHeight,
                                             int outWidth, int outChannels, global const float *w, int wOffset, int kh,
                                             int kw, int sh, int sw, int padTop, int padLeft, int height, int width,
-                                            int channels, global float *g, int gOffset, int gStride, int accumulate) {
+                                            int channels, global stored *g, int gOffset, int gStride, int accumulate) {
   const int ih = get_global_id(1);
   const int n = get_global_id(2);
   for (int phase = 0; phase < sw; phase++) {
@@ -30,7 +30,7 @@ kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset
         for (int j = (iw + padLeft) % sw; j < kw && j <= iw + padLeft + (COLUMNS - 1) * sw; j += sw) {
           // Column p meets tap j at output column ow + p.
           const int ow = (iw + padLeft - j) / sw;
-          global const float *d = dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride;
+          global const stored *d = dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride;
           global const float *f = w + wOffset + ((long)(i * kw + j) * channels + c) * outChannels;
           int o = 0;
           for (; o + 16 <= outChannels; o += 16) {
@@ -41,7 +41,7 @@ kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset
 #pragma unroll
             for (int p = 0; p < COLUMNS; p++)
               if (ow + p >= 0 && ow + p < outWidth) {
-                const float16 v = vload16(0, d + (long)p * dyStride + o);
+                const float16 v = LOAD_AS(STORE, 16, d + (long)p * dyStride + o);
 #pragma unroll
                 for (int b = 0; b < INPUTS; b++)
                   acc[p][b] = fma(v, weights[b], acc[p][b]);
@@ -52,7 +52,7 @@ kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset
               if (ow + p >= 0 && ow + p < outWidth)
                 for (int b = 0; b < INPUTS; b++)
                   if (c + b < channels)
-                    rest[p][b] += d[(long)p * dyStride + o] * f[b * outChannels + o];
+                    rest[p][b] += LOAD_AS(STORE, 1, d + (long)p * dyStride + o) * f[b * outChannels + o];
         }
       }
 #pragma unroll
@@ -63,8 +63,8 @@ kernel WIDE void conv_input_gradient_gather(global const float *dy, int dyOffset
             const float8 e = acc[p][b].lo + acc[p][b].hi;
             const float4 q = e.lo + e.hi;
             const float v = rest[p][b] + ((q.x + q.y) + (q.z + q.w));
-            global float *target = g + gOffset + (((long)n * height + ih) * width + iw + p * sw) * gStride + c + b;
-            *target = COMBINE(accumulate, *target, v);
+            global stored *target = g + gOffset + (((long)n * height + ih) * width + iw + p * sw) * gStride + c + b;
+            STORE_AS(STORE, 1, COMBINE(accumulate, LOAD_AS(STORE, 1, target), v), target);
           }
     }
   }

@@ -32,9 +32,9 @@ kernel void pack_filter_narrow(global const float *w, int wOffset, global float 
 }
 
 // y = bias + sum over taps of prologue(x) * filter. Work-items: (groups of TILE columns, output rows, images).
-kernel WIDE void conv_forward_narrow(global const float *x, int xOffset, int xStride, int height, int width,
+kernel WIDE void conv_forward_narrow(global const stored *x, int xOffset, int xStride, int height, int width,
                                      int channels, global const float *affine, int affineOffset, float preSlope,
-                                     float postSlope, global const float *packed, global float *y, int yOffset,
+                                     float postSlope, global const float *packed, global stored *y, int yOffset,
                                      int yStride, int outHeight, int outWidth, int padTop, int padLeft,
                                      global const float *bias, int biasOffset, int hasBias) {
   const int oh = get_global_id(1);
@@ -73,8 +73,8 @@ kernel WIDE void conv_forward_narrow(global const float *x, int xOffset, int xSt
       if (ow0 + p0 + p < outWidth)
 #pragma unroll
         for (int c = 0; c < NARROW; c++)
-          y[yOffset + (((long)n * outHeight + oh) * outWidth + ow0 + p0 + p) * yStride + c] =
-              sum_lanes(acc[p][c]) + (hasBias ? bias[biasOffset + c] : 0.0f);
+          STORE_AS(STORE, 1, sum_lanes(acc[p][c]) + (hasBias ? bias[biasOffset + c] : 0.0f),
+                   y + yOffset + (((long)n * outHeight + oh) * outWidth + ow0 + p0 + p) * yStride + c);
   }
 }
 
@@ -82,9 +82,9 @@ kernel WIDE void conv_forward_narrow(global const float *x, int xOffset, int xSt
 #ifdef RB
 #define RUN_BLOCKS ((RV + RB - 1) / RB)
 
-kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset, int xStride, int height, int width,
+kernel WIDE void conv_filter_gradient_narrow(global const stored *x, int xOffset, int xStride, int height, int width,
                                              int channels, global const float *affine, int affineOffset, float preSlope,
-                                             float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                             float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                              int outHeight, int outWidth, int padTop, int padLeft, int images,
                                              int unitRows, int unitColumns, int splits, global float *partials) {
   const int split = get_global_id(0);
@@ -107,7 +107,7 @@ kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset,
     pack_unit(window, windowStride, (rows - 1) * SH + KH, (columns - 1) * SW + KW, x + xOffset, n, xStride, height,
               width, row * SH - padTop, column * SW - padLeft, channels, channels, affine + affineOffset, preSlope,
               postSlope);
-    global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
+    global const stored *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
     for (int kh = 0; kh < KH; kh++)
       for (int k0 = 0; k0 < RV; k0 += RB) {
         float16 acc[RB][NARROW];
@@ -118,12 +118,12 @@ kernel WIDE void conv_filter_gradient_narrow(global const float *x, int xOffset,
             acc[k][c] = 0.0f;
         for (int r = 0; r < rows; r++) {
           const float *a = window + (r * SH + kh) * windowStride + k0 * 16;
-          global const float *d = dyUnit + (long)r * outWidth * dyStride;
+          global const stored *d = dyUnit + (long)r * outWidth * dyStride;
           for (int p = 0; p < columns; p++) {
             float g[NARROW];
 #pragma unroll
             for (int c = 0; c < NARROW; c++)
-              g[c] = d[(long)p * dyStride + c];
+              g[c] = LOAD_AS(STORE, 1, d + (long)p * dyStride + c);
 #pragma unroll
             for (int k = 0; k < RB; k++) {
               const float16 v = vload16(0, a + p * SW * LD + k * 16);

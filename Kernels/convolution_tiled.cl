@@ -65,6 +65,20 @@
 
 #define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 
+// A complete quad that starts at a multiple of its size.
+#define load_quad_float(p) (*(global const float4 *)(p))
+#define load_quad_half(p) load_half_4(p)
+#define load_quad_bfloat(p) as_float4(convert_uint4(*(global const ushort4 *)(p)) << 16)
+#define store_quad_float(v, p) (*(global float4 *)(p) = (v))
+#define store_quad_half(v, p) store_half_4(v, p)
+#define store_quad_bfloat(v, p) store_bfloat_4(v, p)
+#define LOAD_QUAD_AS_(type, p) load_quad_##type(p)
+#define LOAD_QUAD_AS(type, p) LOAD_QUAD_AS_(type, p)
+#define LOAD_QUAD(p) LOAD_QUAD_AS(STORE, p)
+#define STORE_QUAD_AS_(type, v, p) store_quad_##type(v, p)
+#define STORE_QUAD_AS(type, v, p) STORE_QUAD_AS_(type, v, p)
+#define STORE_QUAD(v, p) STORE_QUAD_AS(STORE, v, p)
+
 // The first `count` values from p on, zeros behind them. `aligned` is a constant: p is a multiple of 16 bytes and count
 // is at least 4 or at most 0.
 inline float4 load_quad(global const float *p, int count, int aligned) {
@@ -98,6 +112,41 @@ inline void store_quad(float4 v, global float *p, int count, int aligned) {
       p[2] = v.z;
     if (count > 3)
       p[3] = v.w;
+  }
+}
+
+// The same for elements of a tensor.
+inline float4 load_stored_quad(global const stored *p, int count, int aligned) {
+  float4 v = 0.0f;
+  if (aligned) {
+    if (count > 0)
+      v = LOAD_QUAD(p);
+  } else {
+    if (count > 0)
+      v.x = LOAD_AS(STORE, 1, p);
+    if (count > 1)
+      v.y = LOAD_AS(STORE, 1, p + 1);
+    if (count > 2)
+      v.z = LOAD_AS(STORE, 1, p + 2);
+    if (count > 3)
+      v.w = LOAD_AS(STORE, 1, p + 3);
+  }
+  return v;
+}
+
+inline void store_stored_quad(float4 v, global stored *p, int count, int aligned) {
+  if (aligned) {
+    if (count > 0)
+      STORE_QUAD(v, p);
+  } else {
+    if (count > 0)
+      STORE_AS(STORE, 1, v.x, p);
+    if (count > 1)
+      STORE_AS(STORE, 1, v.y, p + 1);
+    if (count > 2)
+      STORE_AS(STORE, 1, v.z, p + 2);
+    if (count > 3)
+      STORE_AS(STORE, 1, v.w, p + 3);
   }
 }
 
@@ -136,7 +185,7 @@ inline void store_transposed(float4 v, local float4 *tile, int ld, int term, int
 
 // What the product reads: images of `channels`, the taps that count, and the filter.
 typedef struct {
-  global const float *x;
+  global const stored *x;
   int stride, height, width, channels;
   global const float *affine;
   float preSlope, postSlope;
@@ -160,7 +209,7 @@ inline float4 source_terms(const Source *s, int image, int row, int column, int 
     const int q = column + direction * (tap % s->tapColumns);
     float v = 0.0f;
     if (tap < s->tapRows * s->tapColumns && r >= 0 && r < s->height && q >= 0 && q < s->width) {
-      v = s->x[(((long)image * s->height + r) * s->width + q) * s->stride + c];
+      v = LOAD_AS(STORE, 1, s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c);
       v = APPLY_PROLOGUE(v, s->affine[c], s->affine[s->channels + c], s->affine[2 * s->channels + c], s->preSlope,
                          s->postSlope);
     }
@@ -182,7 +231,7 @@ inline float4 source_terms(const Source *s, int image, int row, int column, int 
   const int count = s->channels - c;
   if (count <= 0 || r < 0 || r >= s->height || q < 0 || q >= s->width)
     return (float4)(0.0f);
-  const float4 v = load_quad(s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c, count, VX);
+  const float4 v = load_stored_quad(s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c, count, VX);
 #if AFFINE
   const float4 centre = load_quad(s->affine + c, count, VX);
   const float4 scale = load_quad(s->affine + s->channels + c, count, VX);
@@ -241,14 +290,14 @@ inline float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, 
 //
 // In the gradient a phase is the set of pixels with the same row modulo SH and column modulo SW: exactly the taps
 // congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
-kernel GROUP void conv_tiled(global const float *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
+kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
                              int channels, global const float *affine, int affineOffset, float preSlope,
-                             float postSlope, global const float *filter, int filterOffset, global float *y,
+                             float postSlope, global const float *filter, int filterOffset, global stored *y,
                              int yOffset, int yStride, int images, int height, int width, int outputs, int padTop,
                              int padLeft, int accumulate, global const float *bias, int biasOffset, int hasBias
 #if EPILOGUE
                              ,
-                             global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                             global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                              int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
 #endif
 ) {
@@ -400,15 +449,15 @@ kernel GROUP void conv_tiled(global const float *x, int xOffset, int xStride, in
 #else
         const long pixel = m;
 #endif
-        global float *target = y + yOffset + pixel * yStride + n;
+        global stored *target = y + yOffset + pixel * yStride + n;
         float4 value = acc[i][h] + start;
 #if EPILOGUE
-        const float4 input = load_quad(ex + exOffset + pixel * exStride + n, count, VY);
+        const float4 input = load_stored_quad(ex + exOffset + pixel * exStride + n, count, VY);
         EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
         if (accumulate)
-          value += load_quad(target, count, VY);
-        store_quad(value, target, count, VY);
+          value += load_stored_quad(target, count, VY);
+        store_stored_quad(value, target, count, VY);
       }
     }
 #if EPILOGUE && EAFFINE
@@ -436,9 +485,9 @@ kernel GROUP void conv_tiled(global const float *x, int xOffset, int xStride, in
 // partials[split][tap][channel][output] = sum over the split's pixels of prologue(x) * dy.
 // Work-groups: (TM (tap, channel) pairs, TN outputs, splits of `chunk` output pixels). VX: aligned quads of x, VY: of
 // dy and of the partials.
-kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
+kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset, int xStride, int height, int width,
                                              int channels, global const float *affine, int affineOffset, float preSlope,
-                                             float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                             float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                              int images, int outHeight, int outWidth, int outputs, int padTop,
                                              int padLeft, int chunk, global float *partials) {
   local float4 tiles[TILE_SIZE];
@@ -497,7 +546,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset,
           const int r = row + tapRow[0];
           const int q = column + tapColumn[0];
           if (r >= 0 && r < height && q >= 0 && q < width) {
-            v = *(global const float4 *)(x + xOffset + ((image + r) * width + q) * xStride + c[0]);
+            v = LOAD_QUAD(x + xOffset + ((image + r) * width + q) * xStride + c[0]);
             v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
           }
 #else
@@ -508,7 +557,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset,
             const int r = row + tapRow[j];
             const int q = column + tapColumn[j];
             inside[j] = r >= 0 && r < height && q >= 0 && q < width ? -1 : 0;
-            lanes[j] = inside[j] ? x[xOffset + ((image + r) * width + q) * xStride + c[j]] : 0.0f;
+            lanes[j] = inside[j] ? LOAD_AS(STORE, 1, x + xOffset + ((image + r) * width + q) * xStride + c[j]) : 0.0f;
           }
           v = (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
           v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
@@ -521,7 +570,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const float *x, int xOffset,
       for (int s = 0; s < SLOTS_B; s++) {
         const int pixel = first + (step + 1) * TK + (item + s * ITEMS) / (TN / 4);
         const int n = n0 + 4 * nQuad;
-        nextB[s] = load_quad(dy + dyOffset + (long)pixel * dyStride + n, pixel < end ? outputs - n : 0, VY);
+        nextB[s] = load_stored_quad(dy + dyOffset + (long)pixel * dyStride + n, pixel < end ? outputs - n : 0, VY);
       }
     }
     if (step >= 0)

@@ -17,14 +17,14 @@
 
 // y[n, oh, ow, :] (+)= bias + sum over taps of prologue(x) * filter.
 // Work-items: (groups of TILES tiles along a row, output rows, images).
-kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, int height, int width, int channels,
                               global const float *affine, int affineOffset, float preSlope, float postSlope,
-                              global const float *packed, global float *y, int yOffset, int yStride, int outHeight,
+                              global const float *packed, global stored *y, int yOffset, int yStride, int outHeight,
                               int outWidth, int outChannels, int padTop, int padLeft, int accumulate, int streaming,
                               global const float *bias, int biasOffset, int hasBias
 #if EPILOGUE
                               ,
-                              global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                              global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                               int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
 #endif
 ) {
@@ -117,18 +117,18 @@ kernel WIDE void conv_forward(global const float *x, int xOffset, int xStride, i
         const float16 start = hasBias ? load_lanes(bias + biasOffset + c, lanes) : (float16)(0.0f);
         for (int p = 0; p < pixels; p++) {
           const long pixel = firstPixel + t * TILE + p;
-          global float *target = y + yOffset + pixel * yStride + c;
+          global stored *target = y + yOffset + pixel * yStride + c;
           float16 value = vload16(p * NV + v, results) + start;
 #if EPILOGUE
-          const float16 input = load_lanes(ex + exOffset + pixel * exStride + c, lanes);
+          const float16 input = load_stored_lanes(ex + exOffset + pixel * exStride + c, lanes);
           EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
           if (accumulate)
-            value += load_lanes(target, lanes);
+            value += load_stored_lanes(target, lanes);
           if (streaming)
             STREAM(value, target);
           else
-            store_lanes(value, target, lanes);
+            store_stored_lanes(value, target, lanes);
         }
 #if EPILOGUE && EAFFINE
         vstore16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);

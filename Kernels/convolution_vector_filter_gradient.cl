@@ -14,9 +14,9 @@
 
 #define NB (16 * NV)
 
-kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
+kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int xStride, int height, int width,
                                       int channels, global const float *affine, int affineOffset, float preSlope,
-                                      float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                      float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                       int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
                                       int unitRows, int unitColumns, int itemChannels, int splits,
                                       global float *partials) {
@@ -52,15 +52,15 @@ kernel WIDE void conv_filter_gradient(global const float *x, int xOffset, int xS
     const int blocks = (run + KB - 1) / KB;
     const int parts = (outChannels + NB - 1) / NB * KH * blocks;
 
-    global const float *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
+    global const stored *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
     for (int n0 = 0; n0 < outChannels; n0 += NB) {
       const int lanes = outChannels - n0;
       for (int r = 0; r < rows; r++)
         for (int p = 0; p < columns; p++) {
-          global const float *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
+          global const stored *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
 #pragma unroll
           for (int v = 0; v < NV; v++)
-            vstore16(lanes > v * 16 ? load_lanes(d + v * 16, lanes - v * 16) : (float16)(0.0f), v,
+            vstore16(lanes > v * 16 ? load_stored_lanes(d + v * 16, lanes - v * 16) : (float16)(0.0f), v,
                      panel + (r * columns + p) * NB);
         }
       for (int kh = 0; kh < KH; kh++)

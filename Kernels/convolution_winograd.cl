@@ -5,14 +5,14 @@
 #define PREFETCH_STEP 32
 
 // y[n, oh, ow, :] (+)= bias + sum over taps of prologue(x) * filter. Work-items: groups of TILES tiles.
-kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStride, int height, int width,
+kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStride, int height, int width,
                                   global const float *affine, int affineOffset, float preSlope, float postSlope,
-                                  global const float *packed, global float *y, int yOffset, int yStride, int images,
+                                  global const float *packed, global stored *y, int yOffset, int yStride, int images,
                                   int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int accumulate,
                                   int streaming, global const float *bias, int biasOffset, int hasBias
 #if EPILOGUE
                                   ,
-                                  global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                                  global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                                   int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
 #endif
 ) {
@@ -101,19 +101,19 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
             const int ow = tile.column * 2 + j;
             if (oh < outHeight && ow < outWidth) {
               const long pixel = (tile.image * outHeight + oh) * outWidth + ow;
-              global float *target = y + yOffset + pixel * yStride + c;
+              global stored *target = y + yOffset + pixel * yStride + c;
               float16 value =
                   start + (j == 0 ? rows[i][0] + rows[i][1] + rows[i][2] : rows[i][1] - rows[i][2] - rows[i][3]);
 #if EPILOGUE
-              const float16 given = vload16(0, ex + exOffset + pixel * exStride + c);
+              const float16 given = LOAD_AS(STORE, 16, ex + exOffset + pixel * exStride + c);
               EPILOGUE_GRADIENT(value, given, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
               if (accumulate)
-                value += vload16(0, target);
+                value += LOAD_AS(STORE, 16, target);
               if (streaming)
                 STREAM(value, target);
               else
-                vstore16(value, 0, target);
+                STORE_AS(STORE, 16, value, target);
             }
           }
       }

@@ -2,7 +2,7 @@
 // besides: KB (channels of a block in registers, which divides them).
 
 // A dy At of `count` tiles from `first` on, to [position][tile][NB]; beyond the image's edge dy is zero.
-inline void transform_gradient(float *target, global const float *dy, int dyStride, int outHeight, int outWidth,
+inline void transform_gradient(float *target, global const stored *dy, int dyStride, int outHeight, int outWidth,
                                int tilesDown, int tilesAcross, int first, int count) {
   Tile tile = tile_at(first, tilesDown, tilesAcross);
   for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
@@ -10,13 +10,14 @@ inline void transform_gradient(float *target, global const float *dy, int dyStri
     const int ow = tile.column * 2;
     const int right = ow + 1 < outWidth;
     const int below = oh + 1 < outHeight;
-    global const float *d = dy + ((tile.image * outHeight + oh) * outWidth + ow) * dyStride;
+    global const stored *d = dy + ((tile.image * outHeight + oh) * outWidth + ow) * dyStride;
 #pragma unroll
     for (int v = 0; v < NV; v++) {
-      const float16 d00 = vload16(v, d);
-      const float16 d01 = right ? vload16(v, d + dyStride) : (float16)(0.0f);
-      const float16 d10 = below ? vload16(v, d + (long)outWidth * dyStride) : (float16)(0.0f);
-      const float16 d11 = right && below ? vload16(v, d + (long)(outWidth + 1) * dyStride) : (float16)(0.0f);
+      global const stored *e = d + v * 16;
+      const float16 d00 = LOAD_AS(STORE, 16, e);
+      const float16 d01 = right ? LOAD_AS(STORE, 16, e + dyStride) : (float16)(0.0f);
+      const float16 d10 = below ? LOAD_AS(STORE, 16, e + (long)outWidth * dyStride) : (float16)(0.0f);
+      const float16 d11 = right && below ? LOAD_AS(STORE, 16, e + (long)(outWidth + 1) * dyStride) : (float16)(0.0f);
       const float16 rows[4][2] = {{d00, d01}, {d00 + d10, d01 + d11}, {d00 - d10, d01 - d11}, {-d10, -d11}};
       float *g = target + t * NB + v * 16;
 #pragma unroll
@@ -32,9 +33,9 @@ inline void transform_gradient(float *target, global const float *dy, int dyStri
 
 // partials[split][position][input channel][output] = sum over the split's tiles of (Bt d B) * (A dy At). A split takes
 // every `splits`-th group of TILES tiles. Work-items: (splits, blocks of CHANNELS input channels).
-kernel WIDE void winograd_filter_gradient(global const float *x, int xOffset, int xStride, int height, int width,
+kernel WIDE void winograd_filter_gradient(global const stored *x, int xOffset, int xStride, int height, int width,
                                           int channels, global const float *affine, int affineOffset, float preSlope,
-                                          float postSlope, global const float *dy, int dyOffset, int dyStride,
+                                          float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                           int images, int outHeight, int outWidth, int outChannels, int padTop,
                                           int padLeft, int splits, global float *partials) {
   const int tilesAcross = (outWidth + 1) / 2;

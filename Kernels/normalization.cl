@@ -5,20 +5,20 @@
 
 // partials[chunk][0][c] = mean of the chunk, [1] = sum of squared deviations from it. The second pass finds the chunk
 // in cache; deviations from the chunk's own mean keep the variance free of cancellation.
-kernel WIDE void moments_partial(global const float *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
-                                 float preSlope, global float *partials) {
+kernel WIDE void moments_partial(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
+                                 int channels, float preSlope, global float *partials) {
   const int c = get_global_id(0) * VEC;
   const int chunk = get_global_id(1);
   const long first = (long)chunk * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-  global const float *p = x + xOffset + first * xStride + c;
+  global const stored *p = x + xOffset + first * xStride + c;
   vfloat sum = 0.0f;
   for (int i = 0; i < count; i++)
-    sum += APPLY_PRE(VLOAD(p + (long)i * xStride), preSlope);
+    sum += APPLY_PRE(SLOAD(p + (long)i * xStride), preSlope);
   const vfloat mean = sum / (float)count;
   vfloat squares = 0.0f;
   for (int i = 0; i < count; i++) {
-    const vfloat d = APPLY_PRE(VLOAD(p + (long)i * xStride), preSlope) - mean;
+    const vfloat d = APPLY_PRE(SLOAD(p + (long)i * xStride), preSlope) - mean;
     squares += d * d;
   }
   VSTORE(mean, partials + (long)chunk * 2 * channels + c);
@@ -53,10 +53,10 @@ kernel WIDE void moments_finish(global const float *partials, int chunks, int ro
 }
 
 // dx (+)= pre'(x) * (dmean / M + 2 (pre(x) - mean) dvariance / M).
-kernel WIDE void moments_gradient(global const float *x, int xOffset, int xStride, int rows, int chunkRows,
+kernel WIDE void moments_gradient(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
                                   float preSlope, global const float *mean, int meanOffset, global const float *dmean,
-                                  int dmeanOffset, global const float *dvariance, int dvarianceOffset, global float *dx,
-                                  int dxOffset, int dxStride, int accumulate) {
+                                  int dmeanOffset, global const float *dvariance, int dvarianceOffset,
+                                  global stored *dx, int dxOffset, int dxStride, int accumulate) {
   const int c = get_global_id(0) * VEC;
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
@@ -65,15 +65,15 @@ kernel WIDE void moments_gradient(global const float *x, int xOffset, int xStrid
   const vfloat a = VLOAD(dmean + dmeanOffset + c) * inverse;
   const vfloat b = VLOAD(dvariance + dvarianceOffset + c) * (2.0f * inverse);
   for (int i = 0; i < count; i++) {
-    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
+    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat g = a + (APPLY_PRE(v, preSlope) - m) * b;
 #if PRE
     g = ACTIVATE_GRADIENT(v, preSlope, g);
 #endif
-    global float *target = dx + dxOffset + (first + i) * dxStride + c;
+    global stored *target = dx + dxOffset + (first + i) * dxStride + c;
     if (accumulate)
-      g += VLOAD(target);
-    VSTORE(g, target);
+      g += SLOAD(target);
+    SSTORE(g, target);
   }
 }
 
@@ -117,28 +117,28 @@ kernel void update_moving(global float *moving, int movingOffset, global const f
 }
 
 // y (+)= prologue(x).
-kernel WIDE void prologue_apply(global const float *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
+kernel WIDE void prologue_apply(global const stored *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
                                 global const float *affine, int affineOffset, float preSlope, float postSlope,
-                                global float *y, int yOffset, int yStride, int accumulate) {
+                                global result *y, int yOffset, int yStride, int accumulate) {
   const int c = get_global_id(0) * VEC;
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
   DECLARE_PROLOGUE(affine + affineOffset, channels, c);
   for (int i = 0; i < count; i++) {
-    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
-    vfloat result = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-    global float *target = y + yOffset + (first + i) * yStride + c;
+    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
+    vfloat value = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+    global result *target = y + yOffset + (first + i) * yStride + c;
     if (accumulate)
-      result += VLOAD(target);
-    VSTORE(result, target);
+      value += RLOAD(target);
+    RSTORE(value, target);
   }
 }
 
 // From the gradient g of prologue(x) to dx, and per chunk and channel the sums that the affine's gradient is made of:
 // sums[chunk][0][c] = sum of h, [1] = sum of h (pre(x) - centre), with h the gradient before the affine's output.
-kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStride, int rows, int chunkRows,
+kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
                                    int channels, global const float *affine, int affineOffset, float preSlope,
-                                   float postSlope, global const float *g, int gOffset, int gStride, global float *dx,
+                                   float postSlope, global const result *g, int gOffset, int gStride, global stored *dx,
                                    int dxOffset, int dxStride, int wanted, int accumulate, global float *sums) {
   const int c = get_global_id(0) * VEC;
   const int chunk = get_global_id(1);
@@ -147,14 +147,14 @@ kernel WIDE void prologue_gradient(global const float *x, int xOffset, int xStri
   DECLARE_EPILOGUE(affine + affineOffset, channels, c);
   vfloat sumShift = 0.0f, sumScale = 0.0f;
   for (int i = 0; i < count; i++) {
-    const vfloat v = VLOAD(x + xOffset + (first + i) * xStride + c);
-    vfloat h = VLOAD(g + gOffset + (first + i) * gStride + c);
+    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
+    vfloat h = RLOAD(g + gOffset + (first + i) * gStride + c);
     EPILOGUE_GRADIENT(h, v, ecentre, escale, eshift, preSlope, postSlope, sumShift, sumScale);
     if (wanted) {
-      global float *target = dx + dxOffset + (first + i) * dxStride + c;
+      global stored *target = dx + dxOffset + (first + i) * dxStride + c;
       if (accumulate)
-        h += VLOAD(target);
-      VSTORE(h, target);
+        h += SLOAD(target);
+      SSTORE(h, target);
     }
   }
 #if EAFFINE

@@ -1,13 +1,14 @@
 // Updates over flat arenas of parameters, one launch for all of them. Hyper-parameters that change from step to step
 // lie in a small device buffer, which the host writes before the step: settings[0] learning rate, [1] gradient factor
 // (clipping), [2] and [3] bias corrections, [4] not 0 once a loss was not finite: nothing is updated from then on, so
-// that the weights which gave that loss can be looked at. Work-items: vectors of VEC parameters.
+// that the weights which gave that loss can be looked at, [5] not 0 where the loss scale skips this step. Work-items:
+// vectors of VEC parameters.
 
 // Keras's SGD. momentum 0: w -= lr * g. Else v = momentum * v - lr * g; w += v, or with Nesterov w += momentum * v -
 // lr*g.
 kernel WIDE void sgd(global float *w, global const float *g, global float *v, global const float *settings,
                      float momentum, int nesterov, float weightDecay) {
-  if (settings[4] != 0.0f)
+  if (settings[4] != 0.0f || settings[5] != 0.0f)
     return;
   const long i = (long)get_global_id(0) * VEC;
   const float rate = settings[0];
@@ -27,7 +28,7 @@ kernel WIDE void sgd(global float *w, global const float *g, global float *v, gl
 // Keras's Adam and, with decay, AdamW: the decay is applied to the weight, not to the gradient.
 kernel WIDE void adam(global float *w, global const float *g, global float *m, global float *v,
                       global const float *settings, float beta1, float beta2, float epsilon, float weightDecay) {
-  if (settings[4] != 0.0f)
+  if (settings[4] != 0.0f || settings[5] != 0.0f)
     return;
   const long i = (long)get_global_id(0) * VEC;
   const float rate = settings[0];
@@ -53,4 +54,37 @@ kernel void clip_factor(global const float *squares, float limit, global float *
 kernel void check_loss(global float *settings, global const float *loss, int lossOffset) {
   if (!isfinite(loss[lossOffset]))
     settings[4] = 1.0f;
+}
+
+// Dynamic loss scaling: gradients are those of scale[0] times the loss. From the sum of their squares, which is not
+// finite if one of them is not: settings[1] (with clipping where `limit` is not 0), [2] and [3] for the updates that
+// were done, [5]; and the scale's own numbers: [0] scale, [1] good steps since it changed, [2] updates, [3] skipped
+// steps, [4] the scale of this step. One work-item.
+kernel void apply_loss_scale(global const float *squares, global float *scale, global float *settings, float limit,
+                             float growth, float backoff, int interval, float logBeta1, float logBeta2) {
+  const float s = scale[0];
+  const int good = isfinite(squares[0]);
+  settings[5] = good ? 0.0f : 1.0f;
+  // The weights stay; so does the scale, for that step to be repeated.
+  if (settings[4] != 0.0f)
+    return;
+  scale[4] = s;
+  if (!good) {
+    scale[0] = s * backoff;
+    scale[1] = 0.0f;
+    scale[3] += 1.0f;
+    return;
+  }
+  const float norm = sqrt(squares[0]) / s;
+  settings[1] = limit > 0.0f && norm > limit ? limit / norm / s : 1.0f / s;
+  const float updates = scale[2] + 1.0f;
+  scale[2] = updates;
+  // 1 - beta^updates, without cancellation.
+  settings[2] = -expm1(updates * logBeta1);
+  settings[3] = -expm1(updates * logBeta2);
+  scale[1] += 1.0f;
+  if (scale[1] >= interval) {
+    scale[0] = s * growth;
+    scale[1] = 0.0f;
+  }
 }

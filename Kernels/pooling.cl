@@ -3,9 +3,9 @@
 
 // Largest value of each window of prologue(x), and which tap it was: the first maximum in row-major order, as in
 // TensorFlow. Padded pixels count as zero with `padZero`, else they are left out.
-kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+kernel WIDE void max_pool(global const stored *x, int xOffset, int xStride, int height, int width, int channels,
                           global const float *affine, int affineOffset, float preSlope, float postSlope,
-                          global float *y, int yOffset, int yStride, global uchar *taps, int outHeight, int outWidth,
+                          global stored *y, int yOffset, int yStride, global uchar *taps, int outHeight, int outWidth,
                           int kh, int kw, int sh, int sw, int padTop, int padLeft, int padZero, int group) {
   const int c = get_global_id(0) * VEC;
   const int oh = get_global_id(2) % outHeight;
@@ -21,7 +21,7 @@ kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int h
         const int iw = ow * sw - padLeft + j;
         vfloat v = 0.0f;
         if (ih >= 0 && ih < height && iw >= 0 && iw < width) {
-          v = VLOAD(x + xOffset + (((long)n * height + ih) * width + iw) * xStride + c);
+          v = SLOAD(x + xOffset + (((long)n * height + ih) * width + iw) * xStride + c);
           v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
         } else if (!padZero) {
           continue;
@@ -37,7 +37,7 @@ kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int h
 #endif
       }
     const long pixel = ((long)n * outHeight + oh) * outWidth + ow;
-    VSTORE(best, y + yOffset + pixel * yStride + c);
+    SSTORE(best, y + yOffset + pixel * yStride + c);
     global uchar *target = taps + pixel * channels + c;
 #if VEC == 16
     vstore16(convert_uchar16(tap), 0, target);
@@ -62,9 +62,9 @@ kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int h
 #endif
 
 // Gradient with respect to prologue(x), gathered: each input pixel adds up the windows whose maximum it was.
-kernel WIDE void max_pool_gradient(global const float *dy, int dyOffset, int dyStride, global const uchar *taps,
+kernel WIDE void max_pool_gradient(global const stored *dy, int dyOffset, int dyStride, global const uchar *taps,
                                    int outHeight, int outWidth, int height, int width, int channels, int kh, int kw,
-                                   int sh, int sw, int padTop, int padLeft, global float *dx, int dxOffset,
+                                   int sh, int sw, int padTop, int padLeft, global stored *dx, int dxOffset,
                                    int dxStride, int accumulate, int group) {
   const int c = get_global_id(0) * VEC;
   const int ih = get_global_id(2) % height;
@@ -82,7 +82,7 @@ kernel WIDE void max_pool_gradient(global const float *dy, int dyOffset, int dyS
           continue;
         const long pixel = ((long)n * outHeight + top / sh) * outWidth + left / sw;
         const vint tap = LOAD_TAPS(taps + pixel * channels + c);
-        const vfloat g = VLOAD(dy + dyOffset + pixel * dyStride + c);
+        const vfloat g = SLOAD(dy + dyOffset + pixel * dyStride + c);
 #if VEC == 1
         sum += tap == i * kw + j ? g : 0.0f;
 #else
@@ -90,17 +90,17 @@ kernel WIDE void max_pool_gradient(global const float *dy, int dyOffset, int dyS
 #endif
       }
     }
-    global float *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
+    global stored *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
     if (accumulate)
-      sum += VLOAD(target);
-    VSTORE(sum, target);
+      sum += SLOAD(target);
+    SSTORE(sum, target);
   }
 }
 
 // Mean of each window of prologue(x), no padding; rows and columns that fill no window are dropped.
-kernel WIDE void average_pool(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+kernel WIDE void average_pool(global const stored *x, int xOffset, int xStride, int height, int width, int channels,
                               global const float *affine, int affineOffset, float preSlope, float postSlope,
-                              global float *y, int yOffset, int yStride, int outHeight, int outWidth, int kh, int kw,
+                              global result *y, int yOffset, int yStride, int outHeight, int outWidth, int kh, int kw,
                               int sh, int sw, int group) {
   const int c = get_global_id(0) * VEC;
   const int oh = get_global_id(2) % outHeight;
@@ -112,16 +112,16 @@ kernel WIDE void average_pool(global const float *x, int xOffset, int xStride, i
     for (int i = 0; i < kh; i++)
       for (int j = 0; j < kw; j++) {
         const long pixel = ((long)n * height + oh * sh + i) * width + ow * sw + j;
-        const vfloat v = VLOAD(x + xOffset + pixel * xStride + c);
+        const vfloat v = SLOAD(x + xOffset + pixel * xStride + c);
         sum += APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
       }
-    VSTORE(sum * (1.0f / (kh * kw)), y + yOffset + (((long)n * outHeight + oh) * outWidth + ow) * yStride + c);
+    RSTORE(sum * (1.0f / (kh * kw)), y + yOffset + (((long)n * outHeight + oh) * outWidth + ow) * yStride + c);
   }
 }
 
 // Gradient with respect to prologue(x), gathered.
-kernel WIDE void average_pool_gradient(global const float *dy, int dyOffset, int dyStride, int outHeight, int outWidth,
-                                       int height, int width, int kh, int kw, int sh, int sw, global float *dx,
+kernel WIDE void average_pool_gradient(global const result *dy, int dyOffset, int dyStride, int outHeight, int outWidth,
+                                       int height, int width, int kh, int kw, int sh, int sw, global stored *dx,
                                        int dxOffset, int dxStride, int accumulate, int group) {
   const int c = get_global_id(0) * VEC;
   const int ih = get_global_id(2) % height;
@@ -135,11 +135,11 @@ kernel WIDE void average_pool_gradient(global const float *dy, int dyOffset, int
     for (int oh = oh0; oh <= oh1; oh++)
       for (int ow = ow0; ow <= ow1; ow++)
         if (ih < oh * sh + kh && iw < ow * sw + kw)
-          sum += VLOAD(dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride + c);
+          sum += RLOAD(dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride + c);
     sum *= 1.0f / (kh * kw);
-    global float *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
+    global stored *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
     if (accumulate)
-      sum += VLOAD(target);
-    VSTORE(sum, target);
+      sum += SLOAD(target);
+    SSTORE(sum, target);
   }
 }

@@ -1,10 +1,10 @@
 // Sums in two stages with a fixed order; see normalization.cl.
 
 // partials[chunk][c] = sum over the chunk's rows of x, or of (x - target)^2 with SQUARED_ERROR.
-kernel WIDE void sum_rows_partial(global const float *x, int xOffset, int xStride, int rows, int chunkRows,
+kernel WIDE void sum_rows_partial(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
                                   int channels,
 #ifdef SQUARED_ERROR
-                                  global const float *t, int tOffset, int tStride,
+                                  global const stored *t, int tOffset, int tStride,
 #endif
                                   global float *partials) {
   const int c = get_global_id(0) * VEC;
@@ -14,13 +14,13 @@ kernel WIDE void sum_rows_partial(global const float *x, int xOffset, int xStrid
   vfloat sum = 0.0f;
   for (int i = 0; i < count; i++) {
 #ifdef SQUARED_ERROR
-    const vfloat d = VLOAD(x + xOffset + (first + i) * xStride + c) - VLOAD(t + tOffset + (first + i) * tStride + c);
+    const vfloat d = SLOAD(x + xOffset + (first + i) * xStride + c) - SLOAD(t + tOffset + (first + i) * tStride + c);
     sum += d * d;
 #elif defined(SQUARES)
-    const vfloat d = VLOAD(x + xOffset + (first + i) * xStride + c);
+    const vfloat d = SLOAD(x + xOffset + (first + i) * xStride + c);
     sum += d * d;
 #else
-    sum += VLOAD(x + xOffset + (first + i) * xStride + c);
+    sum += SLOAD(x + xOffset + (first + i) * xStride + c);
 #endif
   }
   VSTORE(sum, partials + (long)chunk * channels + c);

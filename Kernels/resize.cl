@@ -7,15 +7,15 @@
 //
 // Tables: starts[i], counts[i], weights[i * taps + a]. Work-items: (channel vectors, groups of `group` output columns,
 // images * output rows).
-kernel WIDE void resize(global const float *x, int xOffset, int xStride, int height, int width, int channels,
+kernel WIDE void resize(global const stored *x, int xOffset, int xStride, int height, int width, int channels,
                         global const float *affine, int affineOffset, float preSlope, float postSlope,
                         global const int *rowTable, global const float *rowWeights, int rowTaps,
                         global const int *columnTable, global const float *columnWeights, int columnTaps,
-                        global float *y, int yOffset, int yStride, int outHeight, int outWidth, int accumulate,
+                        global result *y, int yOffset, int yStride, int outHeight, int outWidth, int accumulate,
                         int group
 #if EPILOGUE
                         ,
-                        global const float *ex, int exOffset, int exStride, global const float *eaffine,
+                        global const result *ex, int exOffset, int exStride, global const float *eaffine,
                         int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
 #endif
 ) {
@@ -34,23 +34,23 @@ kernel WIDE void resize(global const float *x, int xOffset, int xStride, int hei
     const int column = columnTable[2 * j], columns = columnTable[2 * j + 1];
     vfloat sum = 0.0f;
     for (int a = 0; a < rows; a++) {
-      global const float *p = x + xOffset + (((long)n * height + row + a) * width + column) * xStride + c;
+      global const stored *p = x + xOffset + (((long)n * height + row + a) * width + column) * xStride + c;
       vfloat line = 0.0f;
       for (int b = 0; b < columns; b++) {
-        const vfloat v = VLOAD(p + (long)b * xStride);
+        const vfloat v = SLOAD(p + (long)b * xStride);
         line += APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope) * columnWeights[j * columnTaps + b];
       }
       sum += line * rowWeights[i * rowTaps + a];
     }
     const long pixel = ((long)n * outHeight + i) * outWidth + j;
 #if EPILOGUE
-    const vfloat input = VLOAD(ex + exOffset + pixel * exStride + c);
+    const vfloat input = RLOAD(ex + exOffset + pixel * exStride + c);
     EPILOGUE_GRADIENT(sum, input, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
-    global float *target = y + yOffset + pixel * yStride + c;
+    global result *target = y + yOffset + pixel * yStride + c;
     if (accumulate)
-      sum += VLOAD(target);
-    VSTORE(sum, target);
+      sum += RLOAD(target);
+    RSTORE(sum, target);
   }
 #if EPILOGUE && EAFFINE
   const long item = (long)get_global_id(2) * get_global_size(1) + get_global_id(1);

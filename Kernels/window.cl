@@ -9,11 +9,11 @@
 #define LINES __attribute__((aligned(64)))
 
 // One window pixel of `channels` values, through the prologue.
-inline void pack_pixel(float *target, global const float *source, int channels, global const float *affine,
+inline void pack_pixel(float *target, global const stored *source, int channels, global const float *affine,
                        int affineStride, float preSlope, float postSlope) {
   int c = 0;
   for (; c + 16 <= channels; c += 16) {
-    float16 v = vload16(0, source + c);
+    float16 v = LOAD_AS(STORE, 16, source + c);
 #if AFFINE
     v = APPLY_PROLOGUE(v, vload16(0, affine + c), vload16(0, affine + affineStride + c),
                        vload16(0, affine + 2 * affineStride + c), preSlope, postSlope);
@@ -23,7 +23,7 @@ inline void pack_pixel(float *target, global const float *source, int channels, 
     vstore16(v, 0, target + c);
   }
   for (; c < channels; c++) {
-    float v = source[c];
+    float v = LOAD_AS(STORE, 1, source + c);
 #if AFFINE
     v = APPLY_PROLOGUE(v, affine[c], affine[affineStride + c], affine[2 * affineStride + c], preSlope, postSlope);
 #else
@@ -42,7 +42,7 @@ inline void zero_floats(float *target, int count) {
 }
 
 // `columns` window pixels of one input row from column `first` on, zero where they lie outside 0..<width.
-inline void pack_row(float *target, global const float *row, int stride, int first, int columns, int width,
+inline void pack_row(float *target, global const stored *row, int stride, int first, int columns, int width,
                      int channels, int affineStride, global const float *affine, float preSlope, float postSlope) {
   const int low = clamp(-first, 0, columns);
   const int high = clamp(width - first, low, columns);
@@ -82,9 +82,30 @@ inline float16 load_lanes(global const float *source, int count) {
   return vload16(0, lanes);
 }
 
+// The same for elements of a tensor.
+inline void store_stored_lanes(float16 v, global stored *target, int count) {
+  if (count >= 16) {
+    STORE_AS(STORE, 16, v, target);
+  } else {
+    float lanes[16];
+    vstore16(v, 0, lanes);
+    for (int i = 0; i < count; i++)
+      STORE_AS(STORE, 1, lanes[i], target + i);
+  }
+}
+
+inline float16 load_stored_lanes(global const stored *source, int count) {
+  if (count >= 16)
+    return LOAD_AS(STORE, 16, source);
+  float lanes[16];
+  for (int i = 0; i < 16; i++)
+    lanes[i] = i < count ? LOAD_AS(STORE, 1, source + i) : 0.0f;
+  return vload16(0, lanes);
+}
+
 // The window of one unit of the filter gradient: `rows` rows of `columns` pixels from (row, column) on, channels from
 // `firstChannel` on, row stride `windowStride`.
-inline void pack_unit(float *window, int windowStride, int rows, int columns, global const float *x, long image,
+inline void pack_unit(float *window, int windowStride, int rows, int columns, global const stored *x, long image,
                       int xStride, int height, int width, int row, int column, int channels, int allChannels,
                       global const float *affine, float preSlope, float postSlope) {
   for (int r = 0; r < rows; r++) {
@@ -106,34 +127,42 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #endif
 #if __has_builtin(__builtin_nontemporal_store)
-#define STREAM(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))
+#define stream_float_16(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))
 #endif
 #endif
 #ifndef PREFETCH
 #define PREFETCH(p)
 #endif
 
+// Elements of a cache line.
+#define LINE (64 / (int)sizeof(stored))
+
 // Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found
-// in a cache by whoever reads them.
-#ifndef STREAM
-#define STREAM(v, p) vstore16(v, 0, p)
+// in a cache by whoever reads them. Sixteen shorter elements are half a line, for which it does not pay.
+#ifndef stream_float_16
+#define stream_float_16(v, p) store_float_16(v, p)
 #endif
+#define stream_half_16(v, p) store_half_16(v, p)
+#define stream_bfloat_16(v, p) store_bfloat_16(v, p)
+#define STREAM_AS_(type, v, p) stream_##type##_16(v, p)
+#define STREAM_AS(type, v, p) STREAM_AS_(type, v, p)
+#define STREAM(v, p) STREAM_AS(STORE, v, p)
 
 // Where share `share` of `shares` of `count` begins; it ends where the next one begins.
 #define SHARE_BEGIN(count, share, shares) ((count) * (share) / (shares))
 
 // A share of `pixels` consecutive pixels of `channels` values.
-inline void prefetch_pixels(global const float *first, int stride, int pixels, int channels, int share, int shares) {
-  const int lines = (channels + 15) / 16;
+inline void prefetch_pixels(global const stored *first, int stride, int pixels, int channels, int share, int shares) {
+  const int lines = (channels + LINE - 1) / LINE;
   const int end = SHARE_BEGIN(pixels * lines, share + 1, shares);
   for (int i = SHARE_BEGIN(pixels * lines, share, shares); i < end; i++)
-    PREFETCH(first + (long)(i / lines) * stride + i % lines * 16);
+    PREFETCH(first + (long)(i / lines) * stride + i % lines * LINE);
 }
 
 // A share of a window of `rows` by `columns` pixels.
-inline void prefetch_window(global const float *image, int xStride, int height, int width, int row, int column,
+inline void prefetch_window(global const stored *image, int xStride, int height, int width, int row, int column,
                             int rows, int columns, int channels, int share, int shares) {
-  const int step = max(1, 16 / xStride); // pixels of a cache line
+  const int step = max(1, LINE / xStride); // pixels of a cache line
   const int across = (columns + step - 1) / step;
   const int begin = SHARE_BEGIN(rows * across, share, shares);
   const int end = SHARE_BEGIN(rows * across, share + 1, shares);
@@ -143,7 +172,7 @@ inline void prefetch_window(global const float *image, int xStride, int height, 
     const int ih = row + r;
     const int iw = column + i * step;
     if (ih >= 0 && ih < height && iw >= 0 && iw < width)
-      for (int c = 0; c < channels; c += 16)
+      for (int c = 0; c < channels; c += LINE)
         PREFETCH(image + ((long)ih * width + iw) * xStride + c);
     if (++i == across) {
       i = 0;

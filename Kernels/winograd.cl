@@ -54,15 +54,15 @@ inline Tile next_tile(Tile tile, int tilesDown, int tilesAcross) {
 }
 
 // One column of an input tile from row `ih` on, through the prologue, zero outside the image: Bt times it.
-inline void transform_column(float16 result[4], global const float *image, int stride, int height, int width, int ih,
+inline void transform_column(float16 result[4], global const stored *image, int stride, int height, int width, int ih,
                              int iw, float16 centre, float16 scale, float16 shift, float preSlope, float postSlope) {
   float16 d[4];
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     d[i] = 0.0f;
     if (ih + i >= 0 && ih + i < height && iw >= 0 && iw < width)
-      d[i] = APPLY_PROLOGUE(vload16(0, image + ((long)(ih + i) * width + iw) * stride), centre, scale, shift, preSlope,
-                            postSlope);
+      d[i] = APPLY_PROLOGUE(LOAD_AS(STORE, 16, image + ((long)(ih + i) * width + iw) * stride), centre, scale, shift,
+                            preSlope, postSlope);
   }
   result[0] = d[0] - d[2];
   result[1] = d[1] + d[2];
@@ -71,7 +71,7 @@ inline void transform_column(float16 result[4], global const float *image, int s
 }
 
 // Bt d B of `count` tiles from `first` on, to [position][tile][channel]. Neighbouring tiles share two columns.
-inline void transform_input(float *target, global const float *x, int xStride, int height, int width, int channels,
+inline void transform_input(float *target, global const stored *x, int xStride, int height, int width, int channels,
                             global const float *affine, int affineStride, float preSlope, float postSlope, int padTop,
                             int padLeft, int tilesDown, int tilesAcross, int first, int count) {
   for (int c = 0; c < channels; c += 16) {
@@ -79,7 +79,7 @@ inline void transform_input(float *target, global const float *x, int xStride, i
     Tile tile = tile_at(first, tilesDown, tilesAcross);
     float16 column[4][4];
     for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
-      global const float *image = x + tile.image * height * width * xStride + c;
+      global const stored *image = x + tile.image * height * width * xStride + c;
       const int ih = tile.row * 2 - padTop;
       const int iw = tile.column * 2 - padLeft;
       if (t == 0 || tile.column == 0) {
@@ -104,7 +104,7 @@ inline void transform_input(float *target, global const float *x, int xStride, i
 }
 
 // A share of the pixels of `count` tiles from `first` on that their left neighbours do not have, in small pieces.
-inline void prefetch_tiles(global const float *x, int xStride, int height, int width, int channels, int padTop,
+inline void prefetch_tiles(global const stored *x, int xStride, int height, int width, int channels, int padTop,
                            int padLeft, int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
   const int end = SHARE_BEGIN(count * 4, share + 1, shares);
   for (int i = SHARE_BEGIN(count * 4, share, shares); i < end; i++) {
@@ -112,13 +112,13 @@ inline void prefetch_tiles(global const float *x, int xStride, int height, int w
     const int ih = tile.row * 2 - padTop + i % 4;
     const int iw = tile.column * 2 - padLeft + 2;
     if (ih >= 0 && ih < height && iw >= 0 && iw + 1 < width)
-      for (int c = 0; c < 2 * channels; c += 16)
+      for (int c = 0; c < 2 * channels; c += LINE)
         PREFETCH(x + ((tile.image * height + ih) * width + iw + (c >= channels)) * xStride + c % channels);
   }
 }
 
 // A share of the output pixels of `count` tiles from `first` on, in small pieces.
-inline void prefetch_output(global const float *y, int yStride, int outHeight, int outWidth, int channels,
+inline void prefetch_output(global const stored *y, int yStride, int outHeight, int outWidth, int channels,
                             int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
   const int end = SHARE_BEGIN(count * 2, share + 1, shares);
   for (int i = SHARE_BEGIN(count * 2, share, shares); i < end; i++) {
@@ -127,7 +127,7 @@ inline void prefetch_output(global const float *y, int yStride, int outHeight, i
     const int ow = tile.column * 2;
     if (oh < outHeight)
       for (int j = 0; j < 2; j++)
-        for (int c = 0; c < channels; c += 16)
+        for (int c = 0; c < channels; c += LINE)
           PREFETCH(y + ((tile.image * outHeight + oh) * outWidth + min(ow + j, outWidth - 1)) * yStride + c);
   }
 }

@@ -33,7 +33,7 @@ package struct FirstUse {
     let start = Date()
     let plan = try StepPlan(trainingStepOf: model, batchSize: batchSize, on: device)
     // A device of its own: what it keeps goes with it.
-    let report = try verifyKernels(of: plan, on: Device(device), .short)
+    let report = try verifyKernels(of: plan, on: Device(device), .short, dtype: model.precision?.storage ?? .float32)
     if let failure = report.failures.first {
       throw WrongResults(device: device.summary, failure: failure, others: report.failures.count - 1)
     }

@@ -39,6 +39,17 @@ public struct ModelOptions: ParsableArguments {
   @Option(help: "Resize inside the model: nearest, bilinear, bicubic, lanczos3 or lanczos5. Default: bilinear.")
   public var interpolation: String?
 
+  /// How the values between the layers are kept.
+  @Option(
+    help: ArgumentHelp(
+      "How values between layers are kept: float32, float16 or bfloat16. Default: float32.",
+      discussion: """
+        Arithmetic, sums, statistics and weights are float32 with all of them. float16 trains with a loss scale that \
+        adapts itself.
+        """, valueName: "precision"), completion: .list(Precision.allCases.map(\.rawValue)),
+    transform: Precision.init(option:))
+  public var precision: Precision?
+
   /// Nothing given.
   public init() {}
 
@@ -76,7 +87,25 @@ public struct ModelOptions: ParsableArguments {
     if let filters { description.filters = filters }
     if let blocks { description.blocks = blocks }
     if let interpolation { description.interpolation = interpolation }
+    // The published model's is not written down.
+    if let precision { description.precision = precision == .float32 ? nil : precision }
     return description
+  }
+}
+
+extension Precision {
+  /// Reads a name as it is typed; a `ValidationError` for others.
+  @Sendable init(option name: String) throws {
+    if name == "tf32" {
+      // A way to multiply, not to keep values; it must not quietly become plain float32.
+      throw ValidationError(
+        "--precision tf32 takes tensor cores, which no kernel uses yet: choose float32, float16 or bfloat16")
+    }
+    guard let precision = Precision(rawValue: name) else {
+      let names = Precision.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--precision must be one of \(names), not \(name)")
+    }
+    self = precision
   }
 }
 

@@ -17,6 +17,7 @@ struct BenchStep: ParsableCommand {
     var device: String
     var model: String
     var pass: String
+    var precision: String
     var batchSize: Int
     var secondsToFirstStep: Double
     var medianSeconds: Double
@@ -60,6 +61,7 @@ struct BenchStep: ParsableCommand {
     let flops = after.flops - before.flops
     let report = Report(
       device: device.description.summary, model: workload.model.model, pass: inference ? "inference" : "training",
+      precision: (workload.model.precision ?? .float32).rawValue,
       batchSize: options.batchSize, secondsToFirstStep: first, medianSeconds: middle,
       enqueueSeconds: enqueueSeconds, imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,
       gflopPerSecond: flops / middle * 1e-9, peakGflopPerSecond: peak.flopsPerSecond * 1e-9,
@@ -68,7 +70,7 @@ struct BenchStep: ParsableCommand {
       deviceMemoryPeakBytes: memory.0, processMemoryPeakBytes: memory.1,
       launchesPerStep: after.launches - before.launches, programs: device.counters.programsBuilt)
     if options.json { return print(try jsonText(report)) }
-    print("\(report.model), \(report.pass), batch \(report.batchSize), on \(report.device)")
+    print("\(report.model), \(report.pass), \(report.precision), batch \(report.batchSize), on \(report.device)")
     print(String(format: "first step     %.1f s from the start of the process", first))
     print(
       String(format: "step           %.3f s, median of %d, %.1f images/s", middle, times.count, report.imagesPerSecond))

@@ -51,7 +51,8 @@ final class BenchWorkload {
     KernelPreparation.start(model: model, batchSize: batchSize, on: device)
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device)
-    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
+    let lossScale = model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
     trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1, capturesSteps: capturesSteps
     ) { classifier($0).logits }

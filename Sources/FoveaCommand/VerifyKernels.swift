@@ -50,7 +50,9 @@ extension Verify {
   private func checked(_ plan: StepPlan, on device: Device) throws -> KernelReport {
     let thoroughness: Thoroughness = thorough ? .thorough : .normal
     var line: ProgressLine?
-    let report = try KernelVerification.verifyKernels(of: plan, on: device, thoroughness) { done, total in
+    let report = try KernelVerification.verifyKernels(
+      of: plan, on: device, thoroughness, dtype: model.precision?.storage ?? .float32
+    ) { done, total in
       line =
         line ?? standardErrorProgress("Checking the kernels of a step on \(device.description.summary)", total: total)
       line?.update(step: done, fields: [])

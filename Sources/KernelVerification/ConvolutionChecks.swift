@@ -55,8 +55,9 @@ package func convolutionChecks(
   }
   if thoroughness == .thorough {
     for (inputs, outputs, kernel) in [(1, 65, 3), (7, 31, 1), (31, 2, 3), (33, 7, 1), (65, 33, 3), (2, 1, 5)] {
-      let check = ConvolutionCheck(
+      var check = ConvolutionCheck(
         image: (7, 5), inputs: inputs, outputs: outputs, kernel: (kernel, kernel), bias: true, prologue: .preAffinePost)
+      check.dtype = calls.first?.dtype ?? .float32
       add(check, nil)
     }
   }

@@ -12,25 +12,40 @@ package struct GuardedMemory {
   private let margins: (before: Int, after: Int)
 
   private static let guardCount = 64
-  private static let poison = Float(bitPattern: 0x7fc0_1234)
+  private static let poison: UInt32 = 0x7fc0_1234
 
-  package init(_ shape: Shape, margins: (before: Int, after: Int) = (0, 0), on device: Device) {
+  package init(
+    _ shape: Shape, margins: (before: Int, after: Int) = (0, 0), on device: Device, dtype: DType = .float32
+  ) {
     self.shape = shape
     self.margins = margins
     let width = margins.before + shape.channels + margins.after
-    let count = shape.rows * width
-    let buffer = device.allocate(byteCount: (count + 2 * Self.guardCount) * 4)
-    [Float](repeating: Self.poison, count: count + 2 * Self.guardCount).withUnsafeBytes { buffer.write($0) }
-    storage = Storage(buffer: buffer, baseOffset: Self.guardCount, rows: shape.rows, channels: width)
+    let count = shape.rows * width + 2 * Self.guardCount
+    let buffer = device.allocate(byteCount: count * dtype.byteCount)
+    if dtype.isSixteenBit {
+      // A NaN of either type.
+      [UInt16](repeating: Self.shortPoison, count: count).withUnsafeBytes { buffer.write($0) }
+    } else {
+      [UInt32](repeating: Self.poison, count: count).withUnsafeBytes { buffer.write($0) }
+    }
+    storage = Storage(buffer: buffer, baseOffset: Self.guardCount, rows: shape.rows, channels: width, dtype: dtype)
   }
 
-  package init(_ value: ReferenceTensor, margins: (before: Int, after: Int), on device: Device) {
-    self.init(Shape(value.shape), margins: margins, on: device)
+  private static let shortPoison: UInt16 = 0x7fe5
+
+  package init(
+    _ value: ReferenceTensor, margins: (before: Int, after: Int), on device: Device, dtype: DType = .float32
+  ) {
+    self.init(Shape(value.shape), margins: margins, on: device, dtype: dtype)
     let width = storage.channels
     let values = value.floats
     for row in 0..<shape.rows {
-      values[row * shape.channels..<(row + 1) * shape.channels].withUnsafeBytes {
-        storage.buffer.write($0, at: (Self.guardCount + row * width + margins.before) * 4)
+      let offset = (Self.guardCount + row * width + margins.before) * dtype.byteCount
+      let slice = values[row * shape.channels..<(row + 1) * shape.channels]
+      if dtype.isSixteenBit {
+        slice.map { dtype == .float16 ? $0.half : $0.bfloat }.withUnsafeBytes { storage.buffer.write($0, at: offset) }
+      } else {
+        slice.withUnsafeBytes { storage.buffer.write($0, at: offset) }
       }
     }
   }
@@ -44,15 +59,19 @@ package struct GuardedMemory {
   /// Whether all values outside the tensor are as they were.
   package func neighboursAreUntouched() throws -> Bool {
     if storage.device.isPlanning { return true }
+    return storage.dtype.isSixteenBit ? try areUntouched(Self.shortPoison) : try areUntouched(Self.poison)
+  }
+
+  private func areUntouched<Bits: FixedWidthInteger & BitwiseCopyable>(_ poison: Bits) throws -> Bool {
     let width = storage.channels
-    var values = [UInt32](repeating: 0, count: shape.rows * width + 2 * Self.guardCount)
+    var values = [Bits](repeating: 0, count: shape.rows * width + 2 * Self.guardCount)
     try values.withUnsafeMutableBytes { try storage.buffer.read(into: $0) }
     return values.indices.allSatisfy { index in
       let element = index - Self.guardCount
       let inside =
         element >= 0 && element < shape.rows * width
         && (margins.before..<margins.before + shape.channels).contains(element % width)
-      return inside || values[index] == Self.poison.bitPattern
+      return inside || values[index] == poison
     }
   }
 }

@@ -1,5 +1,6 @@
 import OpenCLRuntime
 import Operations
+import TensorCore
 
 /// What came out of checking a device's kernels.
 package struct KernelReport: Sendable {
@@ -30,14 +31,15 @@ package struct KernelReport: Sendable {
 ///
 /// - Parameters:
 ///   - plan: of the step whose kernels matter, on a device of the same description.
+///   - dtype: the type of the step's tensors between layers.
 ///   - progress: called after each check with the number done and of all.
 /// - Throws: `DeviceFailedCheck`, which names program and options where one does not compile.
 package func verifyKernels(
-  of plan: StepPlan, on device: Device, _ thoroughness: Thoroughness = .normal,
+  of plan: StepPlan, on device: Device, _ thoroughness: Thoroughness = .normal, dtype: DType = .float32,
   progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws -> KernelReport {
   let checks =
-    try convolutionChecks(of: plan, on: device.description, thoroughness) + operationChecks(thoroughness)
+    try convolutionChecks(of: plan, on: device.description, thoroughness) + operationChecks(thoroughness, dtype)
   var report = KernelReport()
   for (index, check) in checks.enumerated() {
     let comparisons: [Comparison]

@@ -38,8 +38,26 @@ extension Tensor {
 }
 
 extension ReferenceTensor {
-  /// The same values on a device.
-  package func tensor(on device: Device) -> Tensor { Tensor(floats, shape: Shape(shape), on: device) }
+  /// The same values on a device, rounded to a type.
+  package func tensor(on device: Device, dtype: DType = .float32) -> Tensor {
+    Tensor(floats, shape: Shape(shape), on: device, dtype: dtype)
+  }
+
+  /// The values as a type holds them, so that a device sees exactly what the reference sees.
+  package func rounded(to dtype: DType) -> ReferenceTensor { map { Double(dtype.rounded(Float($0))) } }
+}
+
+extension DType {
+  /// The unit roundoff of results stored in the type, beside which that of float32 does not count: with p bits, rounding
+  /// to the nearest errs by at most 2⁻ᵖ in relation to each value, and so does the relative L2 of all. 0 for float32,
+  /// whose rounding is in `tolerance`.
+  package var storageRoundoff: Double {
+    switch self {
+    case .float16: 0x1p-11
+    case .bfloat16: 0x1p-8
+    case .float32, .uint8, .int32: 0
+    }
+  }
 }
 
 /// An operation with its inputs, and what the reference says about its result and gradients.
@@ -48,10 +66,14 @@ package struct OperationCheck {
   package struct Input {
     package var value: ReferenceTensor
     package var canBeView: Bool
+    /// What the device holds it in.
+    package var dtype = DType.float32
 
     /// An input that is always contiguous, such as a filter.
     package static func whole(_ value: ReferenceTensor) -> Input { Input(value: value, canBeView: false) }
-    package static func viewable(_ value: ReferenceTensor) -> Input { Input(value: value, canBeView: true) }
+    package static func viewable(_ value: ReferenceTensor, _ dtype: DType = .float32) -> Input {
+      Input(value: value, canBeView: true, dtype: dtype)
+    }
   }
 
   /// What the reference says.
@@ -61,14 +83,19 @@ package struct OperationCheck {
     /// The gradient with respect to each input; nil where none is asked for.
     package var gradients: [(value: ReferenceTensor, terms: Int)?]
     package var depth: Int
+    /// With 16-bit inputs, how many roundings to their type went into the gradient of each, its own among them; 1 for
+    /// those that are not said. The gradients of float32 inputs have none but what is said.
+    package var roundings: [Int: Double]
 
     package init(
-      value: ReferenceTensor, terms: Int, gradients: [(value: ReferenceTensor, terms: Int)?], depth: Int = 1
+      value: ReferenceTensor, terms: Int, gradients: [(value: ReferenceTensor, terms: Int)?], depth: Int = 1,
+      roundings: [Int: Double] = [:]
     ) {
       self.value = value
       self.terms = terms
       self.gradients = gradients
       self.depth = depth
+      self.roundings = roundings
     }
   }
 
@@ -109,16 +136,17 @@ package struct OperationCheck {
     let label = asViews ? "\(name), views" : name
     poisonFreeMemory(on: device)
     let margins = inputs.map { asViews && $0.canBeView ? viewMargins : (before: 0, after: 0) }
-    let memories = zip(inputs, margins).map { GuardedMemory($0.value, margins: $1, on: device) }
-    let homes = zip(memories, margins).map { GuardedMemory($0.shape, margins: $1, on: device) }
+    let memories = zip(inputs, margins).map { GuardedMemory($0.value, margins: $1, on: device, dtype: $0.dtype) }
+    let homes = zip(memories, margins).map {
+      GuardedMemory($0.shape, margins: $1, on: device, dtype: $0.storage.dtype)
+    }
     for (memory, home) in zip(memories, homes) { memory.storage.gradientHome = home.storage }
     let tensors = memories.map(\.tensor)
-    let seed = self.seed.tensor(on: device)
 
-    let (y, gradients) = backward(tensors, seed: seed) { body(tensors) }
+    let (y, gradients) = backward(tensors) { body(tensors) }
     var comparisons = [
       Comparison("\(label), shape of the value", holds: y.shape == Shape(expected.value.shape)),
-      try Comparison("\(label), value", y, expected.value, within: limit(expected.terms)),
+      try Comparison("\(label), value", y, expected.value, within: limit(expected.terms) + y.dtype.storageRoundoff),
     ]
     for (index, gradient) in expected.gradients.enumerated() {
       guard let gradient else {
@@ -128,7 +156,8 @@ package struct OperationCheck {
       }
       comparisons += [
         try Comparison(
-          "\(label), gradient \(index)", gradients[tensors[index]], gradient.value, within: limit(gradient.terms)),
+          "\(label), gradient \(index)", gradients[tensors[index]], gradient.value,
+          within: limit(gradient.terms) + rounding(of: index)),
         Comparison(
           "\(label), memory beside gradient \(index)", holds: try homes[index].neighboursAreUntouched()),
         Comparison("\(label), memory beside input \(index)", holds: try memories[index].neighboursAreUntouched()),
@@ -136,23 +165,31 @@ package struct OperationCheck {
     }
 
     // Twice the result, by two calls: the second adds to the gradients of the first.
-    let (_, doubled) = backward(tensors, seed: seed) { body(tensors).adding(body(tensors)) }
+    // Where the first is rounded by u and their sum, of twice the size, by u again, that is 3/2 u of the sum.
+    let (_, doubled) = backward(tensors) { body(tensors).adding(body(tensors)) }
     for (index, gradient) in expected.gradients.enumerated() {
       guard let gradient else { continue }
       comparisons.append(
         try Comparison(
           "\(label), gradient \(index) added twice", doubled[tensors[index]], Reference.scale(gradient.value, by: 2),
-          within: limit(gradient.terms)))
+          within: limit(gradient.terms) + rounding(of: index) + inputs[index].dtype.storageRoundoff / 2))
     }
     return comparisons
   }
 
   private func limit(_ terms: Int) -> Double { tolerance(terms: terms, depth: expected.depth) }
 
-  private func backward(_ tensors: [Tensor], seed: Tensor, _ body: () -> Tensor) -> (Tensor, GradientStore) {
+  /// The error that storing 16-bit values may add to the gradient of an input.
+  private func rounding(of index: Int) -> Double {
+    let own = inputs[index].dtype
+    let roundoff = own == .float32 ? inputs.map(\.dtype.storageRoundoff).max() ?? 0 : own.storageRoundoff
+    return roundoff * (expected.roundings[index] ?? (own == .float32 ? 0 : 1))
+  }
+
+  private func backward(_ tensors: [Tensor], _ body: () -> Tensor) -> (Tensor, GradientStore) {
     let tape = Tape()
     for (tensor, gradient) in zip(tensors, expected.gradients) where gradient != nil { tape.watch(tensor) }
     let y = Tape.$current.withValue(tape) { body() }
-    return (y, tape.gradients(of: y, seed: seed))
+    return (y, tape.gradients(of: y, seed: seed.tensor(on: y.device, dtype: y.dtype)))
   }
 }

@@ -61,6 +61,7 @@ extension ConvolutionCall {
         top: g.padTop, bottom: after(g.height, g.kernelHeight, g.strideHeight, g.padTop, g.outHeight), left: g.padLeft,
         right: after(g.width, g.kernelWidth, g.strideWidth, g.padLeft, g.outWidth)),
       bias: hasBias, prologue: structure)
+    check.dtype = dtype
     check.wantsInputGradient = wantsInputGradient
     // Views that lie as a dense block's do: kernels read whole quads of them.
     check.viewMargins = (before: 16, after: 16)
@@ -78,7 +79,7 @@ extension ConvolutionCheck {
   /// The programs of its passes.
   func programs(on description: DeviceDescription) throws -> Set<PlannedProgram> {
     try StepPlan(on: description) { device in
-      let x = Tensor(uninitialized: [batch, image.0, image.1, inputs], on: device)
+      let x = Tensor(uninitialized: [batch, image.0, image.1, inputs], on: device, dtype: dtype)
       let filter = Tensor(uninitialized: [kernel.0, kernel.1, inputs, outputs], on: device)
       let bias = self.bias ? Tensor(uninitialized: [outputs], on: device) : nil
       let affine = prologue.hasAffine ? Tensor(uninitialized: [3, inputs], on: device) : nil

@@ -14,7 +14,7 @@ extension TensorOperand {
       weights.count % 2 == 1 && weights == weights.reversed(), "blur: \(weights) are not symmetric around a middle")
     let rows = AxisTables.filter(x.shape[1], weights, on: x.device)
     let columns = AxisTables.filter(x.shape[2], weights, on: x.device)
-    let y = Tensor(uninitialized: x.shape, on: x.device)
+    let y = Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
     resample(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "blur")
     Tape.record("blur", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }

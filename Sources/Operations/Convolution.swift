@@ -133,6 +133,8 @@ package struct ConvolutionCall: Sendable, Hashable {
   package let hasAffine: Bool
   package let postSlope: Float?
   package let hasBias: Bool
+  /// The type of input and output.
+  package let dtype: DType
   /// Whether a gradient flows to the input.
   package let wantsInputGradient: Bool
 
@@ -157,13 +159,15 @@ package struct ConvolutionCall: Sendable, Hashable {
     hasAffine = x.prologue.affine != nil
     postSlope = x.prologue.postSlope
     hasBias = bias != nil
+    dtype = x.base.dtype
     wantsInputGradient = x.inputs.contains { Tape.current?.isTracked($0) ?? false }
   }
 }
 
 extension TensorOperand {
   /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch) of images [batch, height, width, inputs],
-  /// read through pending steps. Zero padding comes after them. Shapes that do not fit trap.
+  /// read through pending steps. Zero padding comes after them. Shapes that do not fit trap. The result has the type of
+  /// the images; filter, bias and all arithmetic are `float32`.
   ///
   /// - Parameters:
   ///   - filter: [kernelHeight, kernelWidth, inputs, outputs].
@@ -180,8 +184,12 @@ extension TensorOperand {
     precondition(
       bias == nil || bias?.shape == [geometry.outputs],
       "conv2d: bias \(bias.map { "\($0.shape)" } ?? "") for \(geometry.outputs) outputs")
-    let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
-    precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
+    let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device, dtype: x.base.dtype)
+    precondition(
+      y.shape == geometry.outputShape && y.dtype == x.base.dtype,
+      "conv2d: target \(y.dtype) \(y.shape), result \(x.base.dtype) \(geometry.outputShape)")
+    precondition(
+      filter.dtype == .float32 && bias?.dtype ?? .float32 == .float32, "conv2d: filter and bias must be float32")
     y.willBeOverwritten()
     ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias))
     let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels

@@ -2,12 +2,12 @@ import OpenCLRuntime
 import TensorCore
 
 extension TensorOperand {
-  /// Sum of two tensors of one shape, each read through its pending steps. Other shapes trap.
+  /// Sum of two tensors of one shape, each read through its pending steps, in the type of the first. Other shapes trap.
   public func adding(_ other: some TensorOperand) -> Tensor {
     let a = deferred
     let b = other.deferred
     precondition(a.shape == b.shape, "add: \(a.shape) + \(b.shape)")
-    let y = Tensor(uninitialized: a.shape, on: a.device)
+    let y = Tensor(uninitialized: a.shape, on: a.device, dtype: a.base.dtype)
     a.apply(to: y, accumulate: false)
     b.apply(to: y, accumulate: true)
     Tape.record("add", inputs: a.inputs + b.inputs, outputs: [y]) { store in
@@ -18,11 +18,14 @@ extension TensorOperand {
     return y
   }
 
-  /// All values times a constant. Bytes become `float32`; labels trap.
-  public func scaled(by factor: Float) -> Tensor {
+  /// All values times a constant. Labels trap.
+  ///
+  /// - Parameter dtype: the type of the result; nil for the tensor's own, which for bytes is `float32`.
+  public func scaled(by factor: Float, as dtype: DType? = nil) -> Tensor {
     let x = materialized()
     precondition(x.dtype != .int32, "scaled: not for labels")
-    let y = Tensor(uninitialized: x.shape, on: x.device)
+    let y = Tensor(
+      uninitialized: x.shape, on: x.device, dtype: dtype ?? (x.dtype == .uint8 ? .float32 : x.dtype))
     x.scale(factor, to: y, accumulate: false)
     Tape.record("scale", inputs: [x], outputs: [y]) { store in
       guard let dy = store.gradient(of: y), let dx = store.destination(for: x) else { return }
@@ -34,32 +37,35 @@ extension TensorOperand {
   /// Hyperbolic tangent of every element.
   public func tanh() -> Tensor {
     let x = materialized()
-    let y = Tensor(uninitialized: x.shape, on: x.device)
+    let y = Tensor(uninitialized: x.shape, on: x.device, dtype: x.dtype)
     let (launch, strides) = RowLaunch.elementwise([x, y])
     x.device.launch(
-      .elementwise, "tanh_values", options: launch.options, global: launch.global, local: x.device.independent(2),
-      x.vectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows)] + y.vectorArguments
-        + [.int(strides[1])],
-      cost: LaunchCost("tanh \(x.shape)", bytes: Double(x.shape.count) * 8))
+      .elementwise, "tanh_values", options: launch.options + x.storageOptions, global: launch.global,
+      local: x.device.independent(2),
+      x.storedVectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows)]
+        + y.storedVectorArguments + [.int(strides[1])],
+      cost: LaunchCost("tanh \(x.shape)", bytes: Double(x.byteCount) * 2))
     Tape.record("tanh", inputs: [x], outputs: [y]) { store in
       guard let dy = store.gradient(of: y), let dx = store.destination(for: x) else { return }
       let (launch, strides) = RowLaunch.elementwise([y, dy, dx.tensor])
       x.device.launch(
-        .elementwise, "tanh_gradient", options: launch.options, global: launch.global, local: x.device.independent(2),
-        y.vectorArguments + [.int(strides[0])] + dy.vectorArguments + [
+        .elementwise, "tanh_gradient", options: launch.options + x.storageOptions, global: launch.global,
+        local: x.device.independent(2),
+        y.storedVectorArguments + [.int(strides[0])] + dy.storedVectorArguments + [
           .int(strides[1]), .int(launch.rows), .int(launch.chunkRows),
-        ] + dx.tensor.vectorArguments + [.int(strides[2]), .int(dx.accumulate ? 1 : 0)],
-        cost: LaunchCost("tanh gradient \(x.shape)", bytes: Double(x.shape.count) * 12))
+        ] + dx.tensor.storedVectorArguments + [.int(strides[2]), .int(dx.accumulate ? 1 : 0)],
+        cost: LaunchCost("tanh gradient \(x.shape)", bytes: Double(x.byteCount) * 3))
     }
     return y
   }
 
-  /// Product of two tensors of one shape, element by element. Other shapes trap.
+  /// Product of two tensors of one shape and type, element by element. Others trap.
   public func multiplied(by other: some TensorOperand) -> Tensor {
     let a = materialized()
     let b = other.materialized()
-    precondition(a.shape == b.shape, "multiply: \(a.shape) × \(b.shape)")
-    let y = Tensor(uninitialized: a.shape, on: a.device)
+    precondition(
+      a.shape == b.shape && a.dtype == b.dtype, "multiply: \(a.dtype) \(a.shape) × \(b.dtype) \(b.shape)")
+    let y = Tensor(uninitialized: a.shape, on: a.device, dtype: a.dtype)
     multiply(a, b, to: y, accumulate: false)
     Tape.record("multiply", inputs: [a, b], outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
@@ -83,12 +89,13 @@ extension Tensor {
 
   /// y (+)= factor · x. Bytes become floating-point numbers.
   package func scale(_ factor: Float, to y: Tensor, accumulate: Bool) {
-    let cost = LaunchCost("scale \(shape)", bytes: Double(shape.count * (4 + dtype.byteCount)))
+    let cost = LaunchCost("scale \(shape)", bytes: Double(byteCount + y.byteCount))
     if dtype == .uint8 {
       precondition(isContiguous && y.isContiguous && !accumulate, "scale: bytes must be contiguous")
       let launch = RowLaunch(rows: rows, channels: channels, device: device)
       device.launch(
-        .elementwise, "scale_bytes", global: [1, launch.chunks], local: device.independent(2),
+        .elementwise, "scale_bytes", options: resultOptions(y), global: [1, launch.chunks],
+        local: device.independent(2),
         vectorArguments + [
           .float(factor), .int(rows), .int(launch.chunkRows), .int(channels), .buffer(y.storage.buffer),
         ], cost: cost)
@@ -96,9 +103,11 @@ extension Tensor {
     }
     let (launch, strides) = RowLaunch.elementwise([self, y])
     device.launch(
-      .elementwise, "scale", options: launch.options, global: launch.global, local: device.independent(2),
-      vectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .float(factor)]
-        + vectorArguments + [.int(0)] + y.vectorArguments + [.int(strides[1]), .int(accumulate ? 1 : 0)],
+      .elementwise, "scale", options: launch.options + storageOptions + resultOptions(y), global: launch.global,
+      local: device.independent(2),
+      storedVectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .float(factor)]
+        + storedVectorArguments + [.int(0)] + y.storedVectorArguments
+        + [.int(strides[1]), .int(accumulate ? 1 : 0)],
       cost: cost)
   }
 }
@@ -106,9 +115,10 @@ extension Tensor {
 private func multiply(_ a: Tensor, _ b: Tensor, to y: Tensor, accumulate: Bool) {
   let (launch, strides) = RowLaunch.elementwise([a, b, y])
   a.device.launch(
-    .elementwise, "multiply", options: launch.options, global: launch.global, local: a.device.independent(2),
-    a.vectorArguments + [.int(strides[0])] + b.vectorArguments + [
+    .elementwise, "multiply", options: launch.options + a.storageOptions, global: launch.global,
+    local: a.device.independent(2),
+    a.storedVectorArguments + [.int(strides[0])] + b.storedVectorArguments + [
       .int(strides[1]), .int(launch.rows), .int(launch.chunkRows),
-    ] + y.vectorArguments + [.int(strides[2]), .int(accumulate ? 1 : 0)],
-    cost: LaunchCost("multiply \(a.shape)", bytes: Double(a.shape.count) * 12))
+    ] + y.storedVectorArguments + [.int(strides[2]), .int(accumulate ? 1 : 0)],
+    cost: LaunchCost("multiply \(a.shape)", bytes: Double(a.byteCount) * 3))
 }

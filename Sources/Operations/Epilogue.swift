@@ -21,6 +21,6 @@ struct Epilogue {
     }
     options = " -D EPILOGUE=1" + steps.prologueOptions(prefix: "E")
     sums = steps.prologue.affine.map { Tensor(uninitialized: [items, 2, $0.channels], on: steps.device) }
-    arguments = steps.base.arguments + steps.prologueArguments + [.buffer((sums ?? standIn).storage.buffer)]
+    arguments = steps.base.storedArguments + steps.prologueArguments + [.buffer((sums ?? standIn).storage.buffer)]
   }
 }

@@ -28,11 +28,11 @@ struct NarrowConvolution {
     device.launch(
       .convolutionNarrow, "conv_forward_narrow", options: options + x.prologueOptions(),
       global: [(g.outWidth + tile - 1) / tile, g.outHeight, g.batch], local: device.independent(3),
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
         .buffer(packed.storage.buffer)
-      ] + y.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.padTop), .int(g.padLeft)]
+      ] + y.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.padTop), .int(g.padLeft)]
         + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)],
-      cost: LaunchCost("conv \(g.label)", flops: g.flops, bytes: Double(x.shape.count + y.shape.count) * 4))
+      cost: LaunchCost("conv \(g.label)", flops: g.flops, bytes: Double(x.base.byteCount + y.byteCount)))
   }
 
   func filterGradient(_ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination) {
@@ -46,12 +46,13 @@ struct NarrowConvolution {
       options: options + " -D TILE=1 -D BLOCK=1 -D RB=\(min(runVectors, 24 / g.outputs)) -D CAPACITY=\(units.capacity)"
         + x.prologueOptions(),
       global: [splits], local: device.independent(1),
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
-        .int(g.outHeight), .int(g.outWidth), .int(g.padTop), .int(g.padLeft), .int(g.batch), .int(units.rows),
-        .int(units.columns), .int(splits), .buffer(partials.storage.buffer),
-      ],
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + dy.storedArguments + [
+          .int(g.outHeight), .int(g.outWidth), .int(g.padTop), .int(g.padLeft), .int(g.batch), .int(units.rows),
+          .int(units.columns), .int(splits), .buffer(partials.storage.buffer),
+        ],
       cost: LaunchCost(
-        "conv filter gradient \(g.label)", flops: g.flops, bytes: Double(x.shape.count + dy.shape.count) * 4))
+        "conv filter gradient \(g.label)", flops: g.flops, bytes: Double(x.base.byteCount + dy.byteCount)))
     finishFilterGradient(partials, splits: splits, to: dw)
   }
 

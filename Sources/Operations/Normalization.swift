@@ -59,15 +59,15 @@ private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: Chann
   let variance = statistics.variance.channelView(x.channelRange)
   let launch = RowLaunch(
     rows: x.rows, channels: x.channels, device: device, chunkRows: reductionChunk(x.rows, device))
-  let options = launch.options + (preSlope == nil ? "" : " -D PRE=1")
+  let options = launch.options + x.storageOptions + (preSlope == nil ? "" : " -D PRE=1")
   let partials = Tensor(uninitialized: [launch.chunks, 2, x.channels], on: device)
   device.launch(
     .normalization, "moments_partial", options: options, global: launch.global, local: device.independent(2),
-    x.arguments + [
+    x.storedArguments + [
       .int(launch.rows), .int(launch.chunkRows), .int(x.channels), .float(preSlope ?? 1),
       .buffer(partials.storage.buffer),
     ],
-    cost: LaunchCost("moments \(x.shape)", bytes: Double(x.shape.count * 4)))
+    cost: LaunchCost("moments \(x.shape)", bytes: Double(x.byteCount)))
   device.launch(
     .normalization, "moments_finish", options: launch.options, global: [x.channels / launch.vector],
     local: device.independent(1),
@@ -84,11 +84,12 @@ private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: Chann
     guard let dx = store.destination(for: x) else { return }
     let launch = RowLaunch(rows: x.rows, channels: x.channels, device: device)
     device.launch(
-      .normalization, "moments_gradient", options: launch.options + (preSlope == nil ? "" : " -D PRE=1"),
-      global: launch.global, local: device.independent(2),
-      x.arguments + [.int(launch.rows), .int(launch.chunkRows), .float(preSlope ?? 1)] + mean.vectorArguments
-        + dmean.vectorArguments + dvariance.vectorArguments + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0)],
-      cost: LaunchCost("moments gradient \(x.shape)", bytes: Double(x.shape.count) * 12))
+      .normalization, "moments_gradient",
+      options: launch.options + x.storageOptions + (preSlope == nil ? "" : " -D PRE=1"), global: launch.global,
+      local: device.independent(2),
+      x.storedArguments + [.int(launch.rows), .int(launch.chunkRows), .float(preSlope ?? 1)] + mean.vectorArguments
+        + dmean.vectorArguments + dvariance.vectorArguments + dx.tensor.storedArguments + [.int(dx.accumulate ? 1 : 0)],
+      cost: LaunchCost("moments gradient \(x.shape)", bytes: Double(x.byteCount) * 3))
   }
 }
 

@@ -57,7 +57,7 @@ extension TensorOperand {
     let device = x.device
     let g = PoolGeometry("maxPool", input: x.shape, window: window, strides: strides, padding: padding)
     precondition(window.0 * window.1 <= 256, "maxPool: windows of at most 256 pixels")
-    let y = Tensor(uninitialized: g.outputShape, on: device)
+    let y = Tensor(uninitialized: g.outputShape, on: device, dtype: x.base.dtype)
     let taps = Tensor(uninitialized: g.outputShape, on: device, dtype: .uint8)
     let vector = RowLaunch.vector(g.channels, device)
     let group = columnGroup(g.columns.output, device)
@@ -65,20 +65,23 @@ extension TensorOperand {
       .pooling, "max_pool", options: "-D VEC=\(vector)" + x.prologueOptions(),
       global: [g.channels / vector, (g.columns.output + group - 1) / group, g.batch * g.rows.output],
       local: device.independent(3),
-      x.base.arguments + g.inputArguments + x.prologueArguments + y.arguments + [.buffer(taps.storage.buffer)]
+      x.base.storedArguments + g.inputArguments + x.prologueArguments + y.storedArguments + [
+        .buffer(taps.storage.buffer)
+      ]
         + g.outputArguments + g.windowArguments + g.padArguments + [.int(padValue == .zero ? 1 : 0), .int(group)],
-      cost: LaunchCost("max pool \(g.label)", bytes: Double(x.shape.count * 4 + y.shape.count * 5)))
+      cost: LaunchCost("max pool \(g.label)", bytes: Double(x.base.byteCount + y.byteCount + y.shape.count)))
     Tape.record("maxPool", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
       x.withValueGradient(store) { dx in
         let group = columnGroup(g.width, device)
         device.launch(
-          .pooling, "max_pool_gradient", options: "-D VEC=\(vector)",
+          .pooling, "max_pool_gradient", options: "-D VEC=\(vector)" + y.storageOptions,
           global: [g.channels / vector, (g.width + group - 1) / group, g.batch * g.height],
           local: device.independent(3),
-          dy.arguments + [.buffer(taps.storage.buffer)] + g.outputArguments + g.inputArguments + g.windowArguments
-            + g.padArguments + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0), .int(group)],
-          cost: LaunchCost("max pool gradient \(g.label)", bytes: Double(x.shape.count * 4 + y.shape.count * 5)))
+          dy.storedArguments + [.buffer(taps.storage.buffer)] + g.outputArguments + g.inputArguments + g.windowArguments
+            + g.padArguments + dx.tensor.storedArguments + [.int(dx.accumulate ? 1 : 0), .int(group)],
+          cost: LaunchCost(
+            "max pool gradient \(g.label)", bytes: Double(x.base.byteCount + y.byteCount + y.shape.count)))
       }
     }
     return y
@@ -92,40 +95,47 @@ extension TensorOperand {
   ///   - strides: rows and columns from one window to the next.
   /// - Returns: [batch, outHeight, outWidth, channels].
   public func averagePool(window: (Int, Int), strides: (Int, Int)) -> Tensor {
+    averagePool(window: window, strides: strides, as: deferred.base.dtype)
+  }
+
+  private func averagePool(window: (Int, Int), strides: (Int, Int), as dtype: DType) -> Tensor {
     let x = deferred
     let device = x.device
     let g = PoolGeometry("averagePool", input: x.shape, window: window, strides: strides, padding: .valid)
-    let y = Tensor(uninitialized: g.outputShape, on: device)
+    let y = Tensor(uninitialized: g.outputShape, on: device, dtype: dtype)
     let vector = RowLaunch.vector(g.channels, device)
     let group = columnGroup(g.columns.output, device)
     device.launch(
-      .pooling, "average_pool", options: "-D VEC=\(vector)" + x.prologueOptions(),
+      .pooling, "average_pool",
+      options: "-D VEC=\(vector)" + x.prologueOptions() + x.base.resultOptions(y),
       global: [g.channels / vector, (g.columns.output + group - 1) / group, g.batch * g.rows.output],
       local: device.independent(3),
-      x.base.arguments + g.inputArguments + x.prologueArguments + y.arguments + g.outputArguments + g.windowArguments
+      x.base.storedArguments + g.inputArguments + x.prologueArguments + y.storedArguments + g.outputArguments
+        + g.windowArguments
         + [.int(group)],
-      cost: LaunchCost("average pool \(g.label)", bytes: Double(x.shape.count + y.shape.count) * 4))
+      cost: LaunchCost("average pool \(g.label)", bytes: Double(x.base.byteCount + y.byteCount)))
     Tape.record("averagePool", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
       x.withValueGradient(store) { dx in
         let group = columnGroup(g.width, device)
         device.launch(
-          .pooling, "average_pool_gradient", options: "-D VEC=\(vector)",
+          .pooling, "average_pool_gradient",
+          options: "-D VEC=\(vector)" + dx.tensor.storageOptions + dx.tensor.resultOptions(y),
           global: [g.channels / vector, (g.width + group - 1) / group, g.batch * g.height],
           local: device.independent(3),
-          dy.arguments + g.outputArguments + [.int(g.height), .int(g.width)] + g.windowArguments
-            + dx.tensor.arguments + [.int(dx.accumulate ? 1 : 0), .int(group)],
-          cost: LaunchCost("average pool gradient \(g.label)", bytes: Double(x.shape.count + y.shape.count) * 4))
+          dy.storedArguments + g.outputArguments + [.int(g.height), .int(g.width)] + g.windowArguments
+            + dx.tensor.storedArguments + [.int(dx.accumulate ? 1 : 0), .int(group)],
+          cost: LaunchCost("average pool gradient \(g.label)", bytes: Double(x.base.byteCount + y.byteCount)))
       }
     }
     return y
   }
 
-  /// Mean over all pixels of each image: [batch, channels].
+  /// Mean over all pixels of each image: [batch, channels], `float32` whatever the type of the images.
   public func globalAveragePool() -> Tensor {
     let shape = deferred.shape
     precondition(shape.rank == 4, "globalAveragePool: the input must be [batch, height, width, channels], not \(shape)")
-    return averagePool(window: (shape[1], shape[2]), strides: (shape[1], shape[2]))
+    return averagePool(window: (shape[1], shape[2]), strides: (shape[1], shape[2]), as: .float32)
       .reshaped([shape[0], shape[3]])
   }
 }
@@ -137,7 +147,7 @@ extension DeferredTensor {
     if prologue.isIdentity {
       if let dx = store.destination(for: base) { body(dx) }
     } else {
-      let scratch = Tensor(uninitialized: shape, on: device)
+      let scratch = Tensor(uninitialized: shape, on: device, dtype: base.dtype)
       body(GradientStore.Destination(tensor: scratch, accumulate: false))
       backpropagate(scratch, into: store)
     }

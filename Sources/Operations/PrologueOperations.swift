@@ -38,7 +38,19 @@ extension TensorOperand {
     deferred.prologue.isIdentity ? deferred.base : deferred.written(to: nil)
   }
 
-  /// A copy of the values, pending steps computed, in `target` or in new memory.
+  /// The values as `dtype`, a type of floating-point numbers, pending steps computed; the tensor itself where nothing is
+  /// to be done. The gradient goes back in the type of the tensor.
+  ///
+  /// With `float16` or `bfloat16` the operations that follow keep their results, and gradients, in that type and compute
+  /// in `float32`; weights stay `float32`.
+  public func cast(to dtype: DType) -> Tensor {
+    precondition(
+      dtype.isFloatingPoint && deferred.base.dtype.isFloatingPoint, "cast: from \(deferred.base.dtype) to \(dtype)")
+    if deferred.base.dtype == dtype { return materialized() }
+    return deferred.written(to: Tensor(uninitialized: deferred.shape, on: deferred.device, dtype: dtype))
+  }
+
+  /// A copy of the values, pending steps computed, in `target`, whose type may be another, or in new memory.
   public func copied(into target: Tensor? = nil) -> Tensor {
     deferred.written(to: target)
   }
@@ -54,7 +66,7 @@ extension Tensor {
 
 extension DeferredTensor {
   func written(to target: Tensor?) -> Tensor {
-    let y = target ?? Tensor(uninitialized: shape, on: device)
+    let y = target ?? Tensor(uninitialized: shape, on: device, dtype: base.dtype)
     precondition(y.shape == shape, "copied: target \(y.shape) for \(shape)")
     y.willBeOverwritten()
     apply(to: y, accumulate: false)
@@ -77,15 +89,15 @@ extension DeferredTensor {
       )
     }
     device.launch(
-      .normalization, "prologue_apply", options: launch.options + prologueOptions(), global: launch.global,
-      local: device.independent(2),
+      .normalization, "prologue_apply", options: launch.options + prologueOptions() + base.resultOptions(y),
+      global: launch.global, local: device.independent(2),
       [
         .buffer(base.storage.buffer), .int(base.elementOffset), .int(strides[0]), .int(launch.rows),
         .int(launch.chunkRows), .int(launch.channels),
       ] + prologueArguments + [
         .buffer(y.storage.buffer), .int(y.elementOffset), .int(strides[1]), .int(accumulate ? 1 : 0),
       ],
-      cost: LaunchCost("prologue apply \(shape)", bytes: Double(shape.count) * (accumulate ? 12 : 8)))
+      cost: LaunchCost("prologue apply \(shape)", bytes: Double(base.byteCount + y.byteCount * (accumulate ? 2 : 1))))
   }
 
   /// Adds to the gradients of base and affine what follows from `g`, the gradient with respect to the deferred value.
@@ -102,14 +114,16 @@ extension DeferredTensor {
       ? base : Tensor(uninitialized: [launch.chunks, 2, channels], on: device)
     let target = dx?.tensor ?? base
     device.launch(
-      .normalization, "prologue_gradient", options: launch.options + prologueOptions() + prologueOptions(prefix: "E"),
+      .normalization, "prologue_gradient",
+      options: launch.options + prologueOptions() + base.resultOptions(g) + prologueOptions(prefix: "E"),
       global: launch.global,
       local: device.independent(2),
-      base.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments + g.arguments
-        + target.arguments + [
+      base.storedArguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments
+        + g.storedArguments
+        + target.storedArguments + [
           .int(dx == nil ? 0 : 1), .int(dx?.accumulate ?? false ? 1 : 0), .buffer(sums.storage.buffer),
         ],
-      cost: LaunchCost("prologue gradient \(shape)", bytes: Double(shape.count) * 12))
+      cost: LaunchCost("prologue gradient \(shape)", bytes: Double(base.byteCount * 2 + g.byteCount)))
     if let affine, let daffine {
       finishAffineGradient(sums: sums, chunks: launch.chunks, affine: affine, destination: daffine)
     }

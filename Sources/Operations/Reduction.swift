@@ -29,9 +29,11 @@ extension Tensor {
     return y
   }
 
-  /// Mean of the squared differences to `target` over all values, a tensor of shape []. No gradient flows to `target`.
+  /// Mean of the squared differences to `target`, of the same type, over all values, a tensor of shape []. No gradient flows to `target`.
   public func meanSquaredError(to target: Tensor) -> Tensor {
-    precondition(shape == target.shape, "meanSquaredError: \(shape) against \(target.shape)")
+    precondition(
+      shape == target.shape && dtype == target.dtype,
+      "meanSquaredError: \(dtype) \(shape) against \(target.dtype) \(target.shape)")
     let y = Tensor(uninitialized: [], on: device)
     let factor = 1 / Float(shape.count)
     addSum(.squaredError(target), factor: factor, to: y)
@@ -39,11 +41,12 @@ extension Tensor {
       guard let dy = store.gradient(of: y), let dx = store.destination(for: self) else { return }
       let (launch, strides) = RowLaunch.elementwise([self, target, dx.tensor])
       device.launch(
-        .elementwise, "difference", options: launch.options, global: launch.global, local: device.independent(2),
-        vectorArguments + [.int(strides[0])] + target.vectorArguments + [
+        .elementwise, "difference", options: launch.options + storageOptions, global: launch.global,
+        local: device.independent(2),
+        storedVectorArguments + [.int(strides[0])] + target.storedVectorArguments + [
           .int(strides[1]), .int(launch.rows), .int(launch.chunkRows), .float(2 * factor),
-        ] + dy.vectorArguments + dx.tensor.vectorArguments + [.int(strides[2]), .int(dx.accumulate ? 1 : 0)],
-        cost: LaunchCost("squared error gradient \(shape)", bytes: Double(shape.count) * 12))
+        ] + dy.vectorArguments + dx.tensor.storedVectorArguments + [.int(strides[2]), .int(dx.accumulate ? 1 : 0)],
+        cost: LaunchCost("squared error gradient \(shape)", bytes: Double(byteCount) * 3))
     }
     return y
   }
@@ -56,12 +59,12 @@ extension Tensor {
   /// y (+)= factor · sum over all values, in two stages.
   package func addSum(_ summand: Summand, factor: Float, to y: Tensor, accumulate: Bool = false) {
     var tensors = [self]
-    var options = ""
+    var options = storageOptions
     switch summand {
     case .values: break
-    case .squares: options = " -D SQUARES"
+    case .squares: options += " -D SQUARES"
     case .squaredError(let target):
-      options = " -D SQUARED_ERROR"
+      options += " -D SQUARED_ERROR"
       tensors.append(target)
     }
     let (cut, strides) = RowLaunch.elementwise(tensors)
@@ -70,12 +73,12 @@ extension Tensor {
     let partials = Tensor(uninitialized: [launch.chunks, launch.channels], on: device)
     let columns = Tensor(uninitialized: [launch.channels], on: device)
     var arguments =
-      vectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .int(launch.channels)]
-    if tensors.count > 1 { arguments += tensors[1].vectorArguments + [.int(strides[1])] }
+      storedVectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .int(launch.channels)]
+    if tensors.count > 1 { arguments += tensors[1].storedVectorArguments + [.int(strides[1])] }
     device.launch(
       .reduction, "sum_rows_partial", options: launch.options + options, global: launch.global,
       local: device.independent(2), arguments + [.buffer(partials.storage.buffer)],
-      cost: LaunchCost("sum \(shape)", bytes: Double(shape.count * 4 * tensors.count)))
+      cost: LaunchCost("sum \(shape)", bytes: Double(byteCount * tensors.count)))
     finishRowSums(partials, count: launch.chunks, factor: 1, to: columns, accumulate: false)
     device.launch(
       .reduction, "sum_values", options: "-D VEC=1", global: [1], local: [1],
@@ -92,9 +95,12 @@ func addRowSums(of x: Tensor, factor: Float, to y: Tensor, accumulate: Bool) {
     rows: x.rows, channels: x.channels, device: x.device, chunkRows: reductionChunk(x.rows, x.device))
   let partials = Tensor(uninitialized: [launch.chunks, x.channels], on: x.device)
   x.device.launch(
-    .reduction, "sum_rows_partial", options: launch.options, global: launch.global, local: x.device.independent(2),
-    x.arguments + [.int(launch.rows), .int(launch.chunkRows), .int(launch.channels), .buffer(partials.storage.buffer)],
-    cost: LaunchCost("sum over rows \(x.shape)", bytes: Double(x.shape.count * 4)))
+    .reduction, "sum_rows_partial", options: launch.options + x.storageOptions, global: launch.global,
+    local: x.device.independent(2),
+    x.storedArguments + [
+      .int(launch.rows), .int(launch.chunkRows), .int(launch.channels), .buffer(partials.storage.buffer),
+    ],
+    cost: LaunchCost("sum over rows \(x.shape)", bytes: Double(x.byteCount)))
   finishRowSums(partials, count: launch.chunks, factor: factor, to: y, accumulate: accumulate)
 }
 
@@ -114,8 +120,9 @@ private func broadcast(_ x: Tensor, single: Bool, factor: Float, to y: GradientS
   let device = x.device
   let launch = RowLaunch(rows: y.tensor.rows, channels: y.tensor.channels, device: device)
   device.launch(
-    .elementwise, "broadcast_rows", options: launch.options, global: launch.global, local: device.independent(2),
+    .elementwise, "broadcast_rows", options: launch.options + y.tensor.storageOptions, global: launch.global,
+    local: device.independent(2),
     x.vectorArguments + [.int(single ? 1 : 0), .float(factor), .int(launch.rows), .int(launch.chunkRows)]
-      + y.tensor.arguments + [.int(y.accumulate ? 1 : 0)],
-    cost: LaunchCost("broadcast \(y.tensor.shape)", bytes: Double(y.tensor.shape.count * 4)))
+      + y.tensor.storedArguments + [.int(y.accumulate ? 1 : 0)],
+    cost: LaunchCost("broadcast \(y.tensor.shape)", bytes: Double(y.tensor.byteCount)))
 }

@@ -19,7 +19,7 @@ extension TensorOperand {
     precondition(x.shape.rank == 4, "resize: the input must be [batch, height, width, channels], not \(x.shape)")
     let rows = AxisTables.make(x.shape[1], height, interpolation, antialias, on: x.device)
     let columns = AxisTables.make(x.shape[2], width, interpolation, antialias, on: x.device)
-    let y = Tensor(uninitialized: [x.shape[0], height, width, x.channels], on: x.device)
+    let y = Tensor(uninitialized: [x.shape[0], height, width, x.channels], on: x.device, dtype: x.base.dtype)
     resample(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "resize")
     Tape.record("resize", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
@@ -42,14 +42,16 @@ extension DeferredTensor {
     guard dx != nil || daffine != nil else { return }
     let sums = resample(
       dy.deferred, rows: rows, columns: columns,
-      to: dx ?? .init(tensor: Tensor(uninitialized: shape, on: device), accumulate: false), epilogue: self, label)
+      to: dx ?? .init(tensor: Tensor(uninitialized: shape, on: device, dtype: base.dtype), accumulate: false),
+      epilogue: self, label)
     if let affine = prologue.affine, let daffine, let sums {
       finishAffineGradient(sums: sums, chunks: sums.shape[0], affine: affine, destination: daffine)
     }
   }
 }
 
-/// y (+)= the resize of prologue(x) by the two tables. Kernels of many taps go one axis after the other.
+/// y (+)= the resize of prologue(x) by the two tables. Kernels of many taps go one axis after the other, with `float32`
+/// between them.
 @discardableResult
 func resample(
   _ x: DeferredTensor, rows: AxisTable, columns: AxisTable, to y: GradientStore.Destination,
@@ -79,15 +81,17 @@ private func launch(
   let groups = (columns.outputSize + group - 1) / group
   let gradient = Epilogue(of: epilogue, items: x.shape[0] * rows.outputSize * groups, standIn: y.tensor)
   device.launch(
-    .resize, "resize", options: "-D VEC=\(vector)" + x.prologueOptions() + gradient.options,
+    .resize, "resize",
+    options: "-D VEC=\(vector)" + x.prologueOptions() + x.base.resultOptions(y.tensor) + gradient.options,
     global: [x.channels / vector, groups, x.shape[0] * rows.outputSize], local: device.independent(3),
-    x.base.arguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments + rows.arguments
-      + columns.arguments + y.tensor.arguments + [
+    x.base.storedArguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments
+      + rows.arguments
+      + columns.arguments + y.tensor.storedArguments + [
         .int(rows.outputSize), .int(columns.outputSize), .int(y.accumulate ? 1 : 0), .int(group),
       ] + gradient.arguments,
     cost: LaunchCost(
       "\(label) \(x.shape) → \(rows.outputSize)×\(columns.outputSize)",
-      bytes: Double(x.shape.count + y.tensor.shape.count * (epilogue == nil ? 1 : 2)) * 4))
+      bytes: Double(x.base.byteCount + y.tensor.byteCount * (epilogue == nil ? 1 : 2))))
   return gradient.sums
 }
 

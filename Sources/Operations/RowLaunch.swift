@@ -63,26 +63,58 @@ extension Device {
 
 extension Tensor {
   /// The three arguments by which kernels take a tensor: its buffer, the element of its first value, and the elements
-  /// from one row to the next.
-  public var arguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride)] }
+  /// from one row to the next. Traps for 16-bit types, whose values are no `float`s: ``TensorOperand/cast(to:)`` first.
+  public var arguments: [KernelArgument] { vectorArguments + [.int(pixelStride)] }
 
   /// The two arguments by which kernels take a vector, such as a weight for each channel: its buffer and the element of
-  /// its first value.
-  public var vectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
+  /// its first value. Traps for 16-bit types, as `arguments` does.
+  public var vectorArguments: [KernelArgument] {
+    precondition(
+      !dtype.isSixteenBit, "a kernel that takes floats got a \(dtype) tensor \(shape): cast(to: .float32) it first")
+    return storedVectorArguments
+  }
+
+  /// `arguments` for kernels built with `storageOptions`.
+  package var storedArguments: [KernelArgument] { storedVectorArguments + [.int(pixelStride)] }
+
+  /// `vectorArguments` for kernels built with `storageOptions`.
+  package var storedVectorArguments: [KernelArgument] { [.buffer(storage.buffer), .int(elementOffset)] }
+
+  /// Compiler options for kernels that find this tensor and all others in its type: STORE in `common.cl`.
+  package var storageOptions: String { dtype.isSixteenBit ? " -D STORE=\(dtype.kernelName)" : "" }
+
+  /// Besides, the option for kernels whose result is of another type: RESULT in `common.cl`.
+  package func resultOptions(_ result: Tensor) -> String {
+    let type = dtype.isSixteenBit ? dtype : .float32
+    return result.dtype == type ? "" : " -D RESULT=\(result.dtype.kernelName)"
+  }
+}
+
+extension DType {
+  /// What `common.cl` calls it.
+  fileprivate var kernelName: String {
+    switch self {
+    case .float32: "float"
+    case .float16: "half"
+    case .bfloat16: "bfloat"
+    case .uint8, .int32: preconditionFailure("a kernel cannot store values as \(self)")
+    }
+  }
 }
 
 extension Tensor {
   /// Whether a CPU kernel that writes all of it had better store past the caches: it is made of whole aligned cache
-  /// lines, and too large for a cache to keep until it is read.
+  /// lines, and too large for a cache to keep until it is read. Sixteen 16-bit values, which kernels store at a time,
+  /// are half a line.
   var isWorthStreaming: Bool {
-    shape.count * 4 >= 8 << 20 && channels % 16 == 0 && pixelStride % 16 == 0 && elementOffset % 16 == 0
+    dtype == .float32 && byteCount >= 8 << 20 && channels % 16 == 0 && pixelStride % 16 == 0 && elementOffset % 16 == 0
   }
 }
 
 extension DeferredTensor {
   /// Affine buffer, offset and the two slopes; the base stands in for an affine that is not there.
   package var prologueArguments: [KernelArgument] {
-    precondition(base.dtype == .float32, "a tensor of \(base.dtype) \(base.shape) must be scaled to float32 first")
+    precondition(base.dtype.isFloatingPoint, "a tensor of \(base.dtype) \(base.shape) must be scaled to float32 first")
     let affine = prologue.affine ?? base
     return [
       .buffer(affine.storage.buffer), .int(affine.elementOffset), .float(prologue.preSlope ?? 1),
@@ -90,9 +122,10 @@ extension DeferredTensor {
     ]
   }
 
-  /// Compiler options that bake the prologue's structure; with a prefix for an epilogue's second one.
+  /// Compiler options that bake the prologue's structure and the base's type; with a prefix for an epilogue's second
+  /// structure, whose type is that of the result.
   package func prologueOptions(prefix: String = "") -> String {
-    var options = ""
+    var options = prefix.isEmpty ? base.storageOptions : ""
     if prologue.preSlope != nil { options += " -D \(prefix)PRE=1" }
     if prologue.affine != nil { options += " -D \(prefix)AFFINE=1" }
     if prologue.postSlope != nil { options += " -D \(prefix)POST=1" }

@@ -2,8 +2,9 @@ import OpenCLRuntime
 import TensorCore
 
 extension Tensor {
-  /// Softmax over the innermost extent, `exp(xᵢ − max x) / Σ exp(xⱼ − max x)`, of the same shape.
+  /// Softmax over the innermost extent, `exp(xᵢ − max x) / Σ exp(xⱼ − max x)`, of the same shape, `float32`.
   public func softmax() -> Tensor {
+    guard dtype == .float32 else { return cast(to: .float32).softmax() }
     let y = Tensor(uninitialized: shape, on: device)
     device.launch(
       .softmax, "softmax", global: [rows], local: device.independent(1), arguments + [.int(channels)] + y.arguments,
@@ -26,6 +27,9 @@ extension Tensor {
     precondition(
       shape.rank == 2 && targets.shape == shape && targets.isContiguous,
       "softmaxCrossEntropy: logits \(shape) against targets \(targets.shape)")
+    guard dtype == .float32 else {
+      return cast(to: .float32).softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+    }
     let losses = Tensor(uninitialized: [rows, 1], on: device)
     let hits = Tensor(uninitialized: [rows, 1], on: device)
     let loss = Tensor(uninitialized: [], on: device)

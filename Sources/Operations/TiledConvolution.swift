@@ -56,13 +56,13 @@ package struct TiledConvolution: ConvolutionKernels {
       .convolutionTiled, "conv_tiled", options: options,
       global: [(rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
       local: [tile.items, 1, 1],
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
-        + filter.vectorArguments + y.arguments + [
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + filter.vectorArguments + y.storedArguments + [
           .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(0),
         ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)],
       cost: LaunchCost(
         "conv \(g.label)", flops: g.flops,
-        bytes: Double(x.shape.count + filter.shape.count + y.shape.count) * 4,
+        bytes: Double(x.base.byteCount + filter.byteCount + y.byteCount),
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, columns: g.outputs, terms: g.taps * g.inputs, others: y.shape.count)))
   }
@@ -76,7 +76,7 @@ package struct TiledConvolution: ConvolutionKernels {
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
     // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
-    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device)
+    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device, dtype: x.base.dtype)
 
     // Pixels of the largest phase, those that share the taps which reach them.
     let phases = g.strideHeight * g.strideWidth
@@ -86,13 +86,13 @@ package struct TiledConvolution: ConvolutionKernels {
     let groups = (rows + tile.rows - 1) / tile.rows
     let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
     let options =
-      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs) + " -D GRADIENT=1"
+      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs) + " -D GRADIENT=1" + dy.storageOptions
       + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
       + epilogue.options
     let arguments =
-      dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
-      + filter.vectorArguments + target.arguments + [
+      dy.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
+      + filter.vectorArguments + target.storedArguments + [
         .int(g.batch), .int(g.height), .int(g.width), .int(g.inputs), .int(g.padTop), .int(g.padLeft),
         .int(dx?.accumulate ?? false ? 1 : 0),
       ] + filter.vectorArguments + [.int(0)] + epilogue.arguments
@@ -102,7 +102,7 @@ package struct TiledConvolution: ConvolutionKernels {
       local: [tile.items, 1, 1], arguments,
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops,
-        bytes: Double(dy.shape.count + filter.shape.count + x.shape.count * (x.prologue.isIdentity ? 1 : 2)) * 4,
+        bytes: Double(dy.byteCount + filter.byteCount + x.base.byteCount * (x.prologue.isIdentity ? 1 : 2)),
         // Each tap belongs to one phase.
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, columns: g.inputs, terms: g.taps * g.outputs,
@@ -137,13 +137,14 @@ package struct TiledConvolution: ConvolutionKernels {
         (rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, splits,
       ],
       local: [tile.items, 1, 1],
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
-        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(chunk), .buffer(partials.storage.buffer),
-      ],
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + dy.storedArguments + [
+          .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+          .int(chunk), .buffer(partials.storage.buffer),
+        ],
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
-        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4,
+        bytes: Double(x.base.byteCount + dy.byteCount + size * splits * 4),
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, columns: g.outputs, terms: pixels, others: size * splits)))
     finishFilterGradient(partials, splits: splits, to: dw)

@@ -28,7 +28,7 @@ struct VectorConvolution: ConvolutionKernels {
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
     // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
-    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
+    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
     let accumulate = dx?.accumulate ?? false
     let epilogue = x.prologue.isIdentity ? nil : x
     let sums: Tensor?
@@ -74,14 +74,15 @@ struct VectorConvolution: ConvolutionKernels {
     device.launch(
       .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
-        .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
-        .int(units.rows), .int(units.columns), .int(itemChannels), .int(splits),
-        .buffer(partials.storage.buffer),
-      ],
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + dy.storedArguments + [
+          .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
+          .int(units.rows), .int(units.columns), .int(itemChannels), .int(splits),
+          .buffer(partials.storage.buffer),
+        ],
       cost: LaunchCost(
         "conv filter gradient \(geometry.label)", flops: g.flops,
-        bytes: Double(x.shape.count + dy.shape.count + size * splits) * 4))
+        bytes: Double(x.base.byteCount + dy.byteCount + size * splits * 4)))
     finishFilterGradient(partials, splits: splits, to: dw)
   }
 
@@ -134,9 +135,9 @@ struct VectorConvolution: ConvolutionKernels {
     let device = x.device
     let gradient = Epilogue(of: epilogue, items: pass.groups, standIn: packed)
     let arguments =
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + [
         .buffer(packed.storage.buffer)
-      ] + y.arguments + [
+      ] + y.storedArguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
@@ -145,7 +146,7 @@ struct VectorConvolution: ConvolutionKernels {
       global: [pass.tileGroups, g.outHeight, g.batch], local: device.independent(3), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
-        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
+        bytes: Double(x.base.byteCount + y.byteCount * ((accumulate ? 2 : 1) + (epilogue == nil ? 0 : 1))))
     )
     return gradient.sums
   }
@@ -171,17 +172,18 @@ struct VectorConvolution: ConvolutionKernels {
   ) {
     let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
     if x.prologue.isIdentity && direct == nil { return }
-    let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device)
+    let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
     let columns = 4 * g.strideWidth
     x.device.launch(
-      .convolutionGather, "conv_input_gradient_gather", options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))",
+      .convolutionGather, "conv_input_gradient_gather",
+      options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))" + dy.storageOptions,
       global: [(g.width + columns - 1) / columns, g.height, g.batch], local: x.device.independent(3),
-      dy.arguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
+      dy.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
         .int(g.padLeft), .int(g.height), .int(g.width), .int(g.inputs),
-      ] + target.arguments + [.int(direct?.accumulate ?? false ? 1 : 0)],
+      ] + target.storedArguments + [.int(direct?.accumulate ?? false ? 1 : 0)],
       cost: LaunchCost(
-        "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.shape.count + dy.shape.count) * 4))
+        "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.base.byteCount + dy.byteCount)))
     if direct == nil { x.backpropagate(target, into: store) }
   }
 

@@ -44,13 +44,14 @@ struct WinogradConvolution {
       .convolutionWinogradFilterGradient, "winograd_filter_gradient",
       options: options(channels: channels, tiles: tiles) + " -D KB=\(16 / vectors)" + x.prologueOptions(),
       global: [splits, channelBlocks], local: device.independent(2),
-      x.base.arguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments + dy.arguments + [
-        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        .int(splits), .buffer(partials.storage.buffer),
-      ],
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+        + dy.storedArguments + [
+          .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+          .int(splits), .buffer(partials.storage.buffer),
+        ],
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
-        bytes: Double(x.shape.count + dy.shape.count + partials.shape.count) * 4))
+        bytes: Double(x.base.byteCount + dy.byteCount + partials.byteCount)))
     let filters = g.inputs * g.outputs
     device.launch(
       .convolutionFilters, "winograd_finish_filter_gradient", options: "-D VEC=16", global: [filters / 16],
@@ -75,8 +76,8 @@ struct WinogradConvolution {
     let groups = (tileCount + Self.tiles - 1) / Self.tiles
     let gradient = Epilogue(of: epilogue, items: groups, standIn: packed)
     let arguments =
-      x.base.arguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
-      + y.arguments + [
+      x.base.storedArguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
+      + y.storedArguments + [
         .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
@@ -86,7 +87,7 @@ struct WinogradConvolution {
       global: [groups], local: device.independent(1), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
-        bytes: Double(x.shape.count + y.shape.count * (accumulate ? 2 : 1) + (epilogue == nil ? 0 : y.shape.count)) * 4)
+        bytes: Double(x.base.byteCount + y.byteCount * ((accumulate ? 2 : 1) + (epilogue == nil ? 0 : 1))))
     )
     return gradient.sums
   }

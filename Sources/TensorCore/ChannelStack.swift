@@ -10,10 +10,11 @@ public struct ChannelStack: Sendable {
   public private(set) var filled = 0
 
   /// Memory for `shape`, whose innermost extent is the number of channels when full.
-  public init(shape: Shape, on device: Device) {
+  public init(shape: Shape, on device: Device, dtype: DType = .float32) {
     // On a CPU rows that are a multiple of 512 bytes would compete for the same few lines of its caches.
-    let padding = device.description.kind == .cpu && shape.channels % 128 == 0 ? 16 : 0
-    storage = Storage(device: device, rows: shape.rows, channels: shape.channels + padding)
+    let competes = device.description.kind == .cpu && shape.channels * dtype.byteCount % 512 == 0
+    let padding = competes ? 64 / dtype.byteCount : 0
+    storage = Storage(device: device, rows: shape.rows, channels: shape.channels + padding, dtype: dtype)
     self.shape = shape
   }
 

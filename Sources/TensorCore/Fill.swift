@@ -10,6 +10,17 @@ extension KernelSource {
         y[offset + (long)get_global_id(1) * stride + get_global_id(0)] = value;
       }
 
+      // The same for 16 bits.
+      kernel void fill_short(global ushort *y, int offset, int stride, int value) {
+        y[offset + (long)get_global_id(1) * stride + get_global_id(0)] = (ushort)value;
+      }
+
+      kernel void copy_short(global const ushort *x, int xOffset, int xStride, global ushort *y, int yOffset,
+                             int yStride) {
+        y[yOffset + (long)get_global_id(1) * yStride + get_global_id(0)] =
+            x[xOffset + (long)get_global_id(1) * xStride + get_global_id(0)];
+      }
+
       kernel void copy(global const float *x, int xOffset, int xStride, global float *y, int yOffset, int yStride) {
         y[yOffset + (long)get_global_id(1) * yStride + get_global_id(0)] =
             x[xOffset + (long)get_global_id(1) * xStride + get_global_id(0)];
@@ -20,28 +31,35 @@ extension KernelSource {
 extension Tensor {
   /// Overwrites all values with `value`.
   public func fill(_ value: Float) {
-    precondition(dtype == .float32, "fill: the tensor holds \(dtype)")
+    precondition(dtype.isFloatingPoint, "fill: the tensor holds \(dtype)")
     willBeOverwritten()
-    if value == 0, isContiguous {
-      storage.buffer.zero(at: elementOffset * 4, count: shape.count * 4)
+    let (start, size) = (elementOffset * dtype.byteCount, shape.count * dtype.byteCount)
+    if value == 0, isContiguous, start % 4 == 0, size % 4 == 0 {
+      storage.buffer.zero(at: start, count: size)
       return
     }
+    let short = dtype.isSixteenBit
     device.launch(
-      .fill, "fill", global: [channels, rows],
-      [.buffer(storage.buffer), .int(elementOffset), .int(pixelStride), .float(value)],
-      cost: LaunchCost("fill \(shape)", bytes: Double(shape.count * 4)))
+      .fill, short ? "fill_short" : "fill", global: [channels, rows],
+      [
+        .buffer(storage.buffer), .int(elementOffset), .int(pixelStride),
+        short ? .int(Int(dtype.bits(of: value))) : .float(value),
+      ],
+      cost: LaunchCost("fill \(shape)", bytes: Double(size)))
   }
 
-  /// Overwrites all values with those of `other`, which has the same shape.
+  /// Overwrites all values with those of `other`, which has the same shape and type.
   public func overwrite(with other: Tensor) {
-    precondition(shape == other.shape, "overwrite: \(shape) with \(other.shape)")
+    precondition(
+      shape == other.shape && dtype == other.dtype && dtype.isFloatingPoint,
+      "overwrite: \(dtype) \(shape) with \(other.dtype) \(other.shape)")
     willBeOverwritten()
     device.launch(
-      .fill, "copy", global: [channels, rows],
+      .fill, dtype.isSixteenBit ? "copy_short" : "copy", global: [channels, rows],
       [
         .buffer(other.storage.buffer), .int(other.elementOffset), .int(other.pixelStride), .buffer(storage.buffer),
         .int(elementOffset), .int(pixelStride),
       ],
-      cost: LaunchCost("copy \(shape)", bytes: Double(shape.count * 8)))
+      cost: LaunchCost("copy \(shape)", bytes: Double(shape.count * dtype.byteCount * 2)))
   }
 }

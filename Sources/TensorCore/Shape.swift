@@ -42,11 +42,27 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
 public enum DType: Sendable, Hashable {
   /// Single precision: values, weights and gradients.
   case float32
+  /// 16 bits of which 11 are the fraction's: values between layers and their gradients. Nothing beyond 65504.
+  case float16
+  /// The upper half of a `float32`, 8 bits of fraction: the same, of the same range as `float32`.
+  case bfloat16
   /// Bytes, such as pixels.
   case uint8
   /// 32-bit integers, such as labels and tables.
   case int32
 
   /// Bytes of one element.
-  public var byteCount: Int { self == .uint8 ? 1 : 4 }
+  public var byteCount: Int {
+    switch self {
+    case .uint8: 1
+    case .float16, .bfloat16: 2
+    case .float32, .int32: 4
+    }
+  }
+
+  /// Whether it is one of the two types of 16 bits, which hold values between layers and nothing else.
+  public var isSixteenBit: Bool { byteCount == 2 }
+
+  /// Whether values of the type are floating-point numbers.
+  public var isFloatingPoint: Bool { self == .float32 || isSixteenBit }
 }

@@ -129,7 +129,7 @@ public final class GradientStore {
   }
 
   /// Where a contribution to the gradient of `tensor` goes, or nil when nobody asks for it. The caller must write every
-  /// element of it.
+  /// element of it. A gradient has the type of its tensor: one of 16 bits is rounded at each contribution.
   public func destination(for tensor: Tensor) -> Destination? {
     guard tape.isTracked(tensor) else { return nil }
     let storage = tensor.storage
@@ -137,7 +137,9 @@ public final class GradientStore {
       entries[storage.id]
       ?? Entry(
         gradient: storage.gradientHome
-          ?? Storage(device: storage.device, rows: storage.rows, channels: storage.channels))
+          ?? Storage(
+            device: storage.device, rows: storage.rows, channels: storage.channels,
+            dtype: storage.dtype.isSixteenBit ? storage.dtype : .float32))
     let range = tensor.channelRange
     let accumulate = entry.written.overlaps(range)
     if accumulate { zero(entry.written.missing(from: range), of: entry.gradient) }
@@ -173,13 +175,14 @@ public final class GradientStore {
 ///
 /// - Parameters:
 ///   - watched: tensors other than parameters whose gradients are wanted.
+///   - seed: what the gradients are multiplied by, of the value's shape and type; nil for 1.
 ///   - body: any function that ends in one tensor; it runs once.
 /// - Returns: the tensor that `body` returned, and the gradients by tensor.
 public func valueWithGradients(
-  at watched: [Tensor] = [], of body: () throws -> Tensor
+  at watched: [Tensor] = [], seed: Tensor? = nil, of body: () throws -> Tensor
 ) rethrows -> (value: Tensor, gradients: GradientStore) {
   let tape = Tape()
   watched.forEach(tape.watch)
   let value = try Tape.$current.withValue(tape, operation: body)
-  return (value, tape.gradients(of: value))
+  return (value, tape.gradients(of: value, seed: seed))
 }

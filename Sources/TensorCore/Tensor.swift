@@ -44,10 +44,17 @@ public struct Tensor: Sendable {
   }
 
   /// Copies `values` (row-major) to the device; traps when there are not as many as `shape` says.
-  public init(_ values: [Float], shape: Shape, on device: Device) {
+  ///
+  /// - Parameter dtype: a type of floating-point numbers, to which they are rounded.
+  public init(_ values: [Float], shape: Shape, on device: Device, dtype: DType = .float32) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
-    self.init(uninitialized: shape, on: device)
-    values.withUnsafeBytes { storage.buffer.write($0) }
+    precondition(dtype.isFloatingPoint, "Tensor: floating-point values as \(dtype)")
+    self.init(uninitialized: shape, on: device, dtype: dtype)
+    if dtype.isSixteenBit {
+      values.map(dtype.bits).withUnsafeBytes { storage.buffer.write($0) }
+    } else {
+      values.withUnsafeBytes { storage.buffer.write($0) }
+    }
   }
 
   /// Copies bytes, such as pixels, to the device.
@@ -81,6 +88,8 @@ public struct Tensor: Sendable {
   public var rows: Int { shape.rows }
   /// The innermost extent; 1 for a scalar.
   public var channels: Int { shape.channels }
+  /// Bytes of all values, without gaps between rows.
+  public var byteCount: Int { shape.count * dtype.byteCount }
 
   /// Element of the buffer at which the first value lies.
   public var elementOffset: Int { storage.baseOffset + channelOffset }
@@ -120,12 +129,14 @@ public struct Tensor: Sendable {
     return Tensor(storage: storage, shape: shape)
   }
 
-  /// Waits for the device and copies the values to the host, row-major. Traps for another type than `float32`.
+  /// Waits for the device and copies the values to the host, row-major; those of 16 bits become `float32`. Traps for
+  /// types that are not floating-point numbers.
   ///
   /// - Throws: the device's first failure, an `OpenCLError`.
   public func floats() throws -> [Float] {
-    precondition(dtype == .float32, "floats: the tensor holds \(dtype)")
-    return try read(as: Float.self, zero: 0)
+    precondition(dtype.isFloatingPoint, "floats: the tensor holds \(dtype)")
+    guard dtype.isSixteenBit else { return try read(as: Float.self, zero: 0) }
+    return try read(as: UInt16.self, zero: 0).map(dtype.value)
   }
 
   /// Waits for the device and copies bytes to the host, row-major. Traps for another type than `uint8`.

@@ -38,7 +38,7 @@ extension Trainer {
 extension Tensor {
   /// Whether no value is NaN or infinite; waits for the device.
   fileprivate func isFinite() throws -> Bool {
-    guard dtype == .float32 else { return true }
+    guard dtype.isFloatingPoint else { return true }
     return try floats().withUnsafeBufferPointer { values in
       // A plain loop: without optimisation anything generic costs a call for every value.
       var index = 0

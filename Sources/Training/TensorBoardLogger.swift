@@ -46,7 +46,7 @@ public final class TensorBoardLogger: Callback {
     if let loss = record.valLossReestimated, let accuracy = record.valAccuracyReestimated {
       try reestimated.write(scalars: [("loss", loss), ("accuracy", accuracy)], step: step)
     }
-    if histograms { try writeHistograms(of: loop.trainer.arena, step: step) }
+    if histograms { try writeHistograms(of: loop.trainer.arena, lossScale: loop.trainer.lossScale, step: step) }
   }
 
   /// Writes a picture of the current step, as PNG or JPEG.
@@ -54,8 +54,10 @@ public final class TensorBoardLogger: Callback {
     try training.write(image: image, height: height, width: width, tag: tag, step: loop.progress.totalSteps)
   }
 
-  private func writeHistograms(of arena: ParameterArena, step: Int) throws {
-    for (name, values) in [("weights", try arena.weights.floats()), ("gradients", try arena.gradients.floats())] {
+  private func writeHistograms(of arena: ParameterArena, lossScale: LossScale.State?, step: Int) throws {
+    let scale = lossScale?.last ?? 1
+    let gradients = try arena.gradients.floats().map { $0 / scale }
+    for (name, values) in [("weights", try arena.weights.floats()), ("gradients", gradients)] {
       try training.write(
         histograms: arena.parameters.filter(\.isTrainable).map { parameter in
           // Gradients are laid out like the weights.

@@ -43,6 +43,8 @@ public final class Trainer {
   public let classWeights: [Float]?
   /// Bytes planned for the captured step, and the least that any plan needs; nil while none is captured.
   public var plannedMemory: (byteCount: Int, least: Int)? { captured?.plannedMemory }
+  /// Where the optimizer's loss scale was after the last step that was reported; nil without one.
+  public private(set) var lossScale: LossScale.State?
   /// Follows the weights; nil where nothing does.
   public let average: WeightAverage?
   /// Sums gradients where a step has several batches.
@@ -79,7 +81,8 @@ public final class Trainer {
   }
 
   /// Takes a step on the batches that `next` gives, until it gives none, and calls `report` after each with the scores so
-  /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite.
+  /// far. Throws `TrainingError.lossIsNotFinite` when the loss is NaN or infinite. A step whose gradients alone are so is
+  /// no error with a loss scale, which skips it and comes down, until it has come down for nothing.
   ///
   /// A step of several batches is one update with the gradient of the mean loss over all their images, as one large batch
   /// would give it; but each is normalised by its own BatchNorm statistics, and the moving ones follow each.
@@ -142,6 +145,8 @@ public final class Trainer {
     let loss: PendingRead
     let correct: PendingRead
     let count: Int
+    /// Of a training step, where there is one.
+    var lossScale: PendingRead?
     /// Of an evaluation, once its logits are there.
     var predictions: (() throws -> [Prediction])?
   }
@@ -160,6 +165,12 @@ public final class Trainer {
       let loss = try oldest.loss.wait()[0]
       guard loss.isFinite || !isTraining else {
         throw TrainingError.lossIsNotFinite(step: step, loss: loss, origin: nil)
+      }
+      if let state = try oldest.lossScale.map({ LossScale.State(try $0.wait()) }) {
+        lossScale = state
+        guard state.scale >= Self.leastLossScale else {
+          throw TrainingError.gradientsAreNotFinite(step: step, scale: state.scale)
+        }
       }
       scores.add(loss: loss, correct: try oldest.correct.wait()[0], count: oldest.count)
       if let predictions = try oldest.predictions?() { predicted(predictions) }
@@ -180,11 +191,16 @@ public final class Trainer {
     return scores
   }
 
+  /// A scale that only gradients reach which are infinite or NaN whatever it is.
+  private static let leastLossScale: Float = 0x1p-14
+
   private func trainingStep(_ batches: [TrainingBatch]) throws -> StepInFlight {
     precondition(!batches.isEmpty, "Trainer: a step without a batch")
     optimizer.beginStep()
     let results = try trainingResults(batches.map(trainingInput))
-    return inFlight(results, batches.reduce(0) { $0 + $1.count })
+    var step = inFlight(results, batches.reduce(0) { $0 + $1.count })
+    step.lossScale = optimizer.lossScale.map { $0.values.storage.buffer.enqueueRead(floats: $0.values.shape.count) }
+    return step
   }
 
   /// The first form of step that comes twice in a row is captured; others, such as an epoch's smaller last batch, are
@@ -226,11 +242,12 @@ public final class Trainer {
     return results
   }
 
-  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients.
+  /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients, which are
+  /// times the loss scale.
   private func gradients(of input: StepInput, share: Float? = nil) -> (results: StepResults, gradients: GradientStore) {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
-      valueWithGradients {
+      valueWithGradients(seed: optimizer.lossScale?.seed) {
         let result = self.loss(of: input)
         correct = result.correct
         return share.map { result.loss.scaled(by: $0) } ?? result.loss
@@ -313,6 +330,8 @@ public enum TrainingError: Error, Sendable, CustomStringConvertible {
   /// - `step`: of the epoch, from 1.
   /// - `origin`: what is known of where it began.
   case lossIsNotFinite(step: Int, loss: Float, origin: String?)
+  /// No loss scale makes the gradients finite, although the loss is; the step as above.
+  case gradientsAreNotFinite(step: Int, scale: Float)
 
   /// What happened and what may help, in one line.
   public var description: String {
@@ -320,6 +339,9 @@ public enum TrainingError: Error, Sendable, CustomStringConvertible {
     case .lossIsNotFinite(let step, let loss, let origin):
       "the loss is \(loss.isNaN ? "NaN" : "\(loss)") at step \(step)\(origin.map { ": \($0)" } ?? ""); try a smaller --lr, --clip-norm or another "
         + "--seed"
+    case .gradientsAreNotFinite(let step, let scale):
+      "the gradients are NaN or infinite at step \(step), although the loss scale went down to \(scale); try "
+        + "--precision bfloat16, a smaller --lr, --clip-norm or another --seed"
     }
   }
 }

@@ -22,6 +22,9 @@ final class RunFiles: Callback {
       try save("best.safetensors", loop)
     }
     try writeSkipped()
+    if let scale = loop.trainer.lossScale {
+      say("Loss scale \(Int(scale.scale)), \(scale.skipped) steps skipped so far, as their gradients were not finite")
+    }
   }
 
   private func save(_ name: String, _ loop: TrainingLoop) throws {

@@ -103,7 +103,8 @@ struct TrainingRun {
     let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
     let optimizer = Optimizer(
       configuration.rule, schedule: configuration.learningRateSchedule(total: total),
-      clipNorm: configuration.clipNorm, arena: arena)
+      clipNorm: configuration.clipNorm,
+      lossScale: model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil, arena: arena)
     // What a checkpoint holds has been through this already.
     if checkpoint == nil { try options.warmStart.load(into: arena) }
     // An average begins with the weights as they are here.
@@ -224,7 +225,8 @@ extension TrainingRun {
     say(
       "Model    \(c.model.model), \(c.model.inputHeight)×\(c.model.inputWidth) → "
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
-        + "\(classifier.trainableParameterCount) trainable")
+        + "\(classifier.trainableParameterCount) trainable"
+        + (c.model.precision.map { ", values between layers in \($0.rawValue)" } ?? ""))
     say(
       "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")

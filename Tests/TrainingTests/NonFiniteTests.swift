@@ -43,6 +43,41 @@ import Testing
         == "the loss is NaN at step 3: the last update made head/bias and 5 parameters before it so" + advice)
   }
 
+  /// Gradients that no scale makes finite: the loss is, as the logits' own overflow comes on the way back alone.
+  @Test func aScaleThatComesDownForNothingStops() throws {
+    var scale = LossScale.Rule()
+    scale.initial = 0x1p-13
+    let run = try TinyRun(rule: .sgd(), precision: .float16, lossScale: scale)
+    // The gradient before the head is beyond 65504 · 2¹³ in places, and the features are zero: so is the loss's part.
+    let (head, gamma, beta) = try (
+      #require(run.trainer.arena.parameter(named: "head/kernel")),
+      #require(run.trainer.arena.parameter(named: "norm/gamma")),
+      #require(run.trainer.arena.parameter(named: "norm/beta"))
+    )
+    run.trainer.arena.set(head, to: (0..<8).map { $0 % 2 == 0 ? 1e17 : -1e17 })
+    run.trainer.arena.set(gamma, to: [0, 0, 0, 0])
+    run.trainer.arena.set(beta, to: [1e-20, 1e-20, 1e-20, 1e-20])
+    let before = try run.trainer.arena.weights.floats()
+    let error = #expect(throws: TrainingError.self) { try run.loop.run() }
+    #expect(
+      error?.description
+        == "the gradients are NaN or infinite at step 2, although the loss scale went down to 3.0517578e-05; try "
+        + "--precision bfloat16, a smaller --lr, --clip-norm or another --seed")
+    #expect(try run.trainer.arena.weights.floats() == before)
+  }
+
+  /// The search looks into 16-bit tensors too, where a value beyond 65504 is an infinity.
+  @Test func overflowIsNamed() throws {
+    let run = try TinyRun(rule: .sgd(), precision: .float16)
+    let parameter = try #require(run.trainer.arena.parameter(named: "conv/kernel"))
+    run.trainer.arena.set(parameter, to: Array(repeating: 1e5, count: parameter.shape.count))
+    let error = #expect(throws: TrainingError.self) { try run.loop.run() }
+    #expect(
+      error?.description
+        == "the loss is NaN at step 1: the output of conv2d with conv/kernel, conv/bias, [4, 6, 6, 4], is the first to be so"
+        + advice)
+  }
+
   @Test func validationMayBeNonFinite() throws {
     let trainer = try TinyRun().trainer
     let variance = try #require(trainer.arena.parameter(named: "norm/moving_variance"))

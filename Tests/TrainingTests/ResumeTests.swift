@@ -83,6 +83,31 @@ struct Interruption: Sendable, CustomTestStringConvertible {
     #expect(try resumed.outcome() == whole.outcome())
   }
 
+  /// With a loss scale that comes down and goes up again in a few steps.
+  @Test(arguments: [Precision.float16, .bfloat16]) func sixteenBitRunsResume(_ precision: Precision) throws {
+    var scale = LossScale.Rule()
+    scale.initial = 0x1p30
+    scale.interval = 4
+    let whole = try TinyRun(precision: precision, lossScale: scale)
+    try whole.loop.run()
+    if precision.needsLossScale {
+      let state = try #require(whole.trainer.lossScale)
+      #expect(state.skipped > 0 && state.updates > 0 && state.skipped + state.updates == 18)
+    }
+    let folder = TemporaryPath()
+    let checkpoints = CheckpointFolder(run: folder.path)
+    var stop: StopRequest?
+    let run = try TinyRun(
+      callbacks: [AtStep(.training, epoch: 1, step: 2) { stop?.make() }, Checkpointer(checkpoints)],
+      precision: precision, lossScale: scale)
+    stop = run.stop
+    try run.loop.run()
+    let checkpoint = try #require(checkpoints.newest().checkpoint)
+    let resumed = try TinyRun(seed: 4, from: checkpoint, precision: precision, lossScale: scale)
+    try resumed.loop.run()
+    #expect(try resumed.outcome() == whole.outcome())
+  }
+
   @Test func aFinishedRunGoesOnForMoreEpochs() throws {
     let folder = TemporaryPath()
     let checkpoints = CheckpointFolder(run: folder.path)

@@ -16,13 +16,15 @@ struct TinyClassifier: Module {
   let conv = Conv2D(inputs: 3, filters: 4, kernelSize: 3)
   let norm = BatchNorm(channels: 4, momentum: 0.8)
   let head: Dense
+  let precision: Precision
 
-  init(classes: Int = 2) {
+  init(classes: Int = 2, precision: Precision = .float32) {
     head = Dense(inputs: 4, units: classes)
+    self.precision = precision
   }
 
   func callAsFunction(_ photos: Tensor) -> Tensor {
-    head(norm(conv(photos.scaled(by: 1 / 255))).relu().globalAveragePool())
+    head(norm(conv(photos.scaled(by: 1 / 255, as: precision.storage))).relu().globalAveragePool())
   }
 }
 
@@ -85,12 +87,15 @@ struct TinyRun {
     epochs: Int = 3, ema: Float? = nil, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil,
     plateau: ReduceOnPlateau? = nil,
     callbacks: [any Callback] = [], capturesSteps: Bool = true, onForward: @escaping () -> Void = {},
+    precision: Precision = .float32, lossScale: LossScale.Rule = LossScale.Rule(),
     on device: Device? = nil
   ) throws {
     let device = try device ?? Shared.device.get()
-    let classifier = TinyClassifier()
+    let classifier = TinyClassifier(precision: precision)
     let arena = ParameterArena(classifier, on: device, seed: seed)
-    let optimizer = Optimizer(rule, schedule: schedule, arena: arena)
+    let optimizer = Optimizer(
+      rule, schedule: schedule, lossScale: precision.needsLossScale ? LossScale(lossScale, on: device) : nil,
+      arena: arena)
     trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1,
       average: ema.map { WeightAverage(of: arena, decay: $0) }, capturesSteps: capturesSteps
@@ -114,6 +119,7 @@ struct TinyRun {
       + [
         "\(averages.map(\.bitPattern))", "\(trainer.optimizer.step)",
         "\(loop.progress.epoch) \(loop.progress.totalSteps)",
+        "\(try trainer.optimizer.lossScale?.state() as Any)",
       ]
       + loop.progress.history.epochs.map { record in
         var record = record

@@ -1,10 +1,10 @@
 import TensorCore
 
 extension Optimizer {
-  /// Writes what a run needs to go on besides the weights: the step, and the moments that the rule keeps, laid out like
-  /// the arena's weights.
+  /// Writes what a run needs to go on besides the weights: the step, the moments that the rule keeps, laid out like the
+  /// arena's weights, and the loss scale.
   public func save(to path: String) throws {
-    let tensors = try zip(rule.stateNames, state).map { name, tensor in
+    let tensors = try namedState.map { name, tensor in
       (name: name, shape: tensor.shape.dimensions, values: try tensor.floats())
     }
     try SafetensorsWriter.write(tensors, metadata: ["step": "\(step)"], to: path)
@@ -16,11 +16,15 @@ extension Optimizer {
     guard let step = file.metadata["step"].flatMap({ Int($0) }) else {
       throw SafetensorsError(path: path, reason: .missingMetadata("step"))
     }
-    let values = try zip(rule.stateNames, state).map { try file.floats($0, shape: $1.shape.dimensions) }
-    for (tensor, values) in zip(state, values) {
+    let values = try namedState.map { try file.floats($0, shape: $1.shape.dimensions) }
+    for ((_, tensor), values) in zip(namedState, values) {
       values.withUnsafeBytes { tensor.storage.buffer.write($0) }
     }
     resume(at: step)
+  }
+
+  private var namedState: [(name: String, tensor: Tensor)] {
+    zip(rule.stateNames, state).map { ($0, $1) } + (lossScale.map { [("loss_scale", $0.values)] } ?? [])
   }
 }
 

@@ -82,9 +82,9 @@ public struct SafetensorsFile: Sendable {
     case .f64:
       return try elements(of: entry, as: Double.self).map { Float($0) }
     case .bf16:
-      return try elements(of: entry, as: UInt16.self).map { Float(bitPattern: UInt32($0) << 16) }
+      return try elements(of: entry, as: UInt16.self).map { Float(bfloat: $0) }
     case .f16:
-      return try elements(of: entry, as: UInt16.self).map { float(half: $0) }
+      return try elements(of: entry, as: UInt16.self).map { Float(half: $0) }
     default:
       throw fail(.notFloatingPoint(tensor: name, dtype: entry.dtype.rawValue))
     }
@@ -230,14 +230,4 @@ private final class OpenFile: Sendable {
 /// The order of names in files: by bytes, the same everywhere, unlike Swift's own, which follows Unicode.
 private func precedes(_ first: String, _ second: String) -> Bool {
   first.utf8.lexicographicallyPrecedes(second.utf8)
-}
-
-/// A 16-bit IEEE number. Written out because `Float16` does not exist on every host.
-private func float(half: UInt16) -> Float {
-  let sign = UInt32(half & 0x8000) << 16
-  let magnitude = UInt32(half & 0x7FFF) << 13
-  if magnitude >= 0x7C00 << 13 { return Float(bitPattern: sign | 0x7F80_0000 | magnitude) }
-  // 2¹¹² moves the exponent's bias from 15 to 127, and makes normal numbers of the subnormal ones.
-  let value = Float(bitPattern: magnitude) * Float(bitPattern: 0x7780_0000)
-  return Float(bitPattern: sign | value.bitPattern)
 }

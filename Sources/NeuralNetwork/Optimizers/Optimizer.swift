@@ -21,6 +21,8 @@ public final class Optimizer: @unchecked Sendable {
   public let schedule: LearningRateSchedule
   /// Largest global norm of the gradients; longer ones are scaled down to it. Nil leaves them as they are.
   public let clipNorm: Float?
+  /// By what the losses are multiplied whose gradients it gets; nil where by nothing.
+  public let lossScale: LossScale?
   /// What the schedule's rates are multiplied by, such as after a plateau.
   public var rateFactor: Float = 1
   /// Steps done.
@@ -32,12 +34,19 @@ public final class Optimizer: @unchecked Sendable {
   private let settings: Tensor
 
   /// An optimizer of all trainable parameters of `arena`, with its state at zero.
-  public init(_ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, arena: ParameterArena) {
+  ///
+  /// - Parameter lossScale: for gradients of a backward pass that started from its `seed`. Steps that it skips still
+  ///   count in `step`, which the schedule follows; Adam's bias corrections count updates alone.
+  public init(
+    _ rule: OptimizerRule, schedule: LearningRateSchedule, clipNorm: Float? = nil, lossScale: LossScale? = nil,
+    arena: ParameterArena
+  ) {
     self.rule = rule
     self.schedule = schedule
     self.clipNorm = clipNorm
+    self.lossScale = lossScale
     self.arena = arena
-    settings = Tensor.zeros([5], on: arena.device)
+    settings = Tensor.zeros([6], on: arena.device)
     state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
   }
 
@@ -62,14 +71,17 @@ public final class Optimizer: @unchecked Sendable {
   /// Begins a step: copies what differs between steps, such as the learning rate, to where the update reads it, and
   /// counts. Before a ``CapturedStep`` that ends with ``applyUpdate(loss:)``; ``update(_:loss:)`` does both.
   public func beginStep() {
-    var corrections: (Double, Double) = (1, 1)
-    switch rule {
-    case .sgd: break
-    case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _):
-      corrections = (1 - power(Double(beta1), step + 1), 1 - power(Double(beta2), step + 1))
-    }
+    // Without momentum betas of 0, and corrections of 1.
+    let corrections = (1 - power(betas.0, step + 1), 1 - power(betas.1, step + 1))
     settings.storage.buffer.enqueueWrite([learningRate, 1, Float(corrections.0), Float(corrections.1)])
     step += 1
+  }
+
+  private var betas: (Double, Double) {
+    switch rule {
+    case .sgd: (0, 0)
+    case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _): (Double(beta1), Double(beta2))
+    }
   }
 
   /// Applies the arena's gradients in the step that ``beginStep()`` began.
@@ -78,7 +90,7 @@ public final class Optimizer: @unchecked Sendable {
   public func applyUpdate(loss: Tensor? = nil) {
     let device = arena.device
     if let loss { check(loss) }
-    if let clipNorm { clip(to: clipNorm) }
+    setGradientFactor()
     let vectors = arena.weights.shape.count / 16
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
@@ -113,12 +125,18 @@ public final class Optimizer: @unchecked Sendable {
       cost: LaunchCost("check loss"))
   }
 
-  private func clip(to norm: Float) {
+  /// Clipping and the loss scale, both of which need the norm of the gradients.
+  private func setGradientFactor() {
+    guard clipNorm != nil || lossScale != nil else { return }
     let squares = Tensor(uninitialized: [], on: arena.device)
     arena.gradients.addSum(.squares, factor: 1, to: squares)
+    if let lossScale {
+      return lossScale.apply(to: settings, squares: squares, clipNorm: clipNorm, betas: betas)
+    }
+    guard let clipNorm else { return }
     arena.device.launch(
       .optimizer, "clip_factor", global: [1], local: [1],
-      [.buffer(squares.storage.buffer), .float(norm), .buffer(settings.storage.buffer)],
+      [.buffer(squares.storage.buffer), .float(clipNorm), .buffer(settings.storage.buffer)],
       cost: LaunchCost("clip factor"))
   }
 }

@@ -30,6 +30,8 @@ public struct DenseNet: Module {
   /// Whether layers read one shared channel stack; otherwise the plain form that copies and concatenates, the reference
   /// it is tested against.
   public let usesChannelStack: Bool
+  /// How the values between the layers are kept; images and logits stay `float32`.
+  public let precision: Precision
 
   private let stem: Conv2D
   private let stemNorm: BatchNorm
@@ -45,14 +47,16 @@ public struct DenseNet: Module {
   /// - Parameters:
   ///   - isTrainable: whether training changes the layers up to the last.
   ///   - isHeadTrainable: whether it changes the last.
+  ///   - precision: how the values between the layers are kept.
   public init(
     _ variant: Variant = .densenet121, classes: Int = 2, batchNormMomentum: Float = 0.99, usesChannelStack: Bool = true,
-    isTrainable: Bool = true, isHeadTrainable: Bool = true
+    isTrainable: Bool = true, isHeadTrainable: Bool = true, precision: Precision = .float32
   ) {
     precondition(classes > 0, "DenseNet: at least one class")
     self.variant = variant
     self.classes = classes
     self.usesChannelStack = usesChannelStack
+    self.precision = precision
     let growth = 32
     var channels = 64
     stem = Conv2D(
@@ -80,7 +84,7 @@ public struct DenseNet: Module {
 
   /// Images [batch, height, width, 3] to logits [batch, classes].
   public func callAsFunction(_ images: Tensor) -> Tensor {
-    var x = stemNorm(stem(images)).relu()
+    var x = stemNorm(stem(images.cast(to: precision.storage))).relu()
       .maxPool(
         window: (3, 3), strides: (2, 2), padding: .explicit(top: 1, bottom: 1, left: 1, right: 1), paddedWith: .zero)
     for (index, block) in blocks.enumerated() {
@@ -164,7 +168,8 @@ private struct DenseBlock: Module {
   }
 
   func callAsFunction(_ x: Tensor) -> Tensor {
-    var stack = ChannelStack(shape: x.shape.withChannels(inputs + layers.count * growth), on: x.device)
+    var stack = ChannelStack(
+      shape: x.shape.withChannels(inputs + layers.count * growth), on: x.device, dtype: x.dtype)
     _ = x.copied(into: stack.appendSlab(channels: inputs))
     for layer in layers {
       let input = stack.prefix

@@ -28,6 +28,8 @@ public struct LearnableResizer: Module {
     public var batchNormMomentum: Float = 0.99
     /// Added to variances; see ``BatchNorm``.
     public var batchNormEpsilon: Float = 1e-3
+    /// How the values between the layers are kept; images stay `float32`.
+    public var precision = Precision.float32
     /// Whether training changes the weights.
     public var isTrainable = true
 
@@ -39,7 +41,7 @@ public struct LearnableResizer: Module {
       a.targetSize == b.targetSize && a.filters == b.filters && a.blocks == b.blocks
         && a.interpolation == b.interpolation && a.antialias == b.antialias && a.slope == b.slope
         && a.batchNormMomentum == b.batchNormMomentum && a.batchNormEpsilon == b.batchNormEpsilon
-        && a.isTrainable == b.isTrainable
+        && a.precision == b.precision && a.isTrainable == b.isTrainable
     }
   }
 
@@ -94,7 +96,8 @@ public struct LearnableResizer: Module {
         antialias: options.antialias)
     }
     let naive = resized(images)
-    var x = pointwise(wide(images).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)
+    let stored = images.cast(to: options.precision.storage)
+    var x = pointwise(wide(stored).leakyReLU(slope: options.slope)).leakyReLU(slope: options.slope)
     x = norm(x)
     let bottleneck = resized(x)
     var features = bottleneck

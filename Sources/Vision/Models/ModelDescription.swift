@@ -26,6 +26,8 @@ public struct ModelDescription: Sendable, Equatable, Codable {
   public var batchNormMomentum: Float = 0.99
   /// The part that training leaves as it is; nil for none.
   public var frozen: Part?
+  /// How the values between the layers are kept; nil for `float32`.
+  public var precision: Precision?
 
   /// The parts of a model that can be frozen.
   public enum Part: String, Sendable, Codable, CaseIterable {
@@ -65,7 +67,8 @@ public struct ModelDescription: Sendable, Equatable, Codable {
       resizer: front(interpolation),
       backbone: DenseNet(
         backbone, classes: classes, batchNormMomentum: batchNormMomentum,
-        isTrainable: frozen != .backbone && frozen != .features, isHeadTrainable: frozen != .backbone))
+        isTrainable: frozen != .backbone && frozen != .features, isHeadTrainable: frozen != .backbone,
+        precision: precision ?? .float32))
   }
 
   private func front(_ interpolation: Interpolation) -> ImageResizer {
@@ -77,6 +80,7 @@ public struct ModelDescription: Sendable, Equatable, Codable {
       options.interpolation = interpolation
       options.batchNormMomentum = batchNormMomentum
       options.isTrainable = frozen != .resizer
+      options.precision = precision ?? .float32
       return .learnable(LearnableResizer(options))
     }
     if model.hasPrefix("muller+") {
