@@ -84,7 +84,7 @@ extension Tensor {
   /// Product of two tensors of one shape, element by element; other shapes trap. See
   /// ``TensorOperand/multiplied(by:)``.
   public static func * (a: Tensor, b: Tensor) -> Tensor { a.multiplied(by: b) }
-  /// All values times a constant. See ``TensorOperand/scaled(by:)``.
+  /// All values times a constant. See ``TensorOperand/scaled(by:as:)``.
   public static func * (a: Float, b: Tensor) -> Tensor { b.scaled(by: a) }
 
   /// y (+)= factor · x. Bytes become floating-point numbers.

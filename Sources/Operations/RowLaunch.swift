@@ -114,7 +114,6 @@ extension Tensor {
 extension DeferredTensor {
   /// Affine buffer, offset and the two slopes; the base stands in for an affine that is not there.
   package var prologueArguments: [KernelArgument] {
-    precondition(base.dtype.isFloatingPoint, "a tensor of \(base.dtype) \(base.shape) must be scaled to float32 first")
     let affine = prologue.affine ?? base
     return [
       .buffer(affine.storage.buffer), .int(affine.elementOffset), .float(prologue.preSlope ?? 1),
@@ -125,6 +124,7 @@ extension DeferredTensor {
   /// Compiler options that bake the prologue's structure and the base's type; with a prefix for an epilogue's second
   /// structure, whose type is that of the result.
   package func prologueOptions(prefix: String = "") -> String {
+    precondition(base.dtype.isFloatingPoint, "a tensor of \(base.dtype) \(base.shape) must be scaled to float32 first")
     var options = prefix.isEmpty ? base.storageOptions : ""
     if prologue.preSlope != nil { options += " -D \(prefix)PRE=1" }
     if prologue.affine != nil { options += " -D \(prefix)AFFINE=1" }

@@ -64,7 +64,7 @@ package struct TiledConvolution: ConvolutionKernels {
         "conv \(g.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + filter.byteCount + y.byteCount),
         requestedBytes: Self.requestedBytes(
-          tile, rows: rows, columns: g.outputs, terms: g.taps * g.inputs, others: y.shape.count)))
+          tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, others: y.byteCount)))
   }
 
   func inputGradient(
@@ -105,8 +105,8 @@ package struct TiledConvolution: ConvolutionKernels {
         bytes: Double(dy.byteCount + filter.byteCount + x.base.byteCount * (x.prologue.isIdentity ? 1 : 2)),
         // Each tap belongs to one phase.
         requestedBytes: Self.requestedBytes(
-          tile, rows: rows, columns: g.inputs, terms: g.taps * g.outputs,
-          others: x.shape.count * ((x.prologue.isIdentity ? 1 : 2) + (dx?.accumulate ?? false ? 1 : 0)))))
+          tile, rows: rows, dy, columns: g.inputs, filter, terms: g.taps * g.outputs,
+          others: x.base.byteCount * ((x.prologue.isIdentity ? 1 : 2) + (dx?.accumulate ?? false ? 1 : 0)))))
     if let affine = x.prologue.affine, let daffine, let sums = epilogue.sums {
       finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
     }
@@ -146,16 +146,19 @@ package struct TiledConvolution: ConvolutionKernels {
         "conv filter gradient \(g.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + dy.byteCount + size * splits * 4),
         requestedBytes: Self.requestedBytes(
-          tile, rows: rows, columns: g.outputs, terms: pixels, others: size * splits)))
+          tile, rows: rows, x.base, columns: g.outputs, dy, terms: pixels, others: size * splits * 4)))
     finishFilterGradient(partials, splits: splits, to: dw)
   }
 
-  /// Bytes that the work-groups of a product load and store: each tile loads its rows and its columns for all terms.
-  /// Values in the padding count as well; the rows of an affine do not.
-  private static func requestedBytes(_ tile: Tile, rows: Int, columns: Int, terms: Int, others: Int) -> Double {
+  /// Bytes that the work-groups of a product load and store: each tile loads its rows, of one tensor, and its columns, of
+  /// another, for all terms, and there are `others`. Values in the padding count as well; the rows of an affine do not.
+  private static func requestedBytes(
+    _ tile: Tile, rows: Int, _ rowValues: Tensor, columns: Int, _ columnValues: Tensor, terms: Int, others: Int
+  ) -> Double {
     let across = (columns + tile.columns - 1) / tile.columns
     let down = (rows + tile.rows - 1) / tile.rows
-    return 4 * (Double(terms) * Double(rows * across + columns * down) + Double(others))
+    let perTerm = rows * across * rowValues.dtype.byteCount + columns * down * columnValues.dtype.byteCount
+    return Double(terms) * Double(perTerm) + Double(others)
   }
 
   // MARK: - Structure

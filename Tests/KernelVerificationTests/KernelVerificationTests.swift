@@ -17,14 +17,19 @@ import Testing
   }
 
   /// The checks run every program of the main job's step, at its own batch and image size, whatever the device.
-  @Test(arguments: [("cpu", "resizer+densenet121"), ("gpu", "resizer+densenet121"), ("gpu", "muller+densenet169")])
-  func checksCoverTheStep(kind: String, model: String) throws {
+  @Test(
+    arguments: [("cpu", "resizer+densenet121"), ("gpu", "resizer+densenet121"), ("gpu", "muller+densenet169")],
+    [nil, Precision.float16, .bfloat16])
+  func checksCoverTheStep(_ subject: (kind: String, model: String), precision: Precision?) throws {
+    let (kind, model) = subject
     let device = kind == "cpu" ? try Self.cpu.get() : try Self.gpu()
     var description = ModelDescription()
     description.model = model
+    description.precision = precision
     let plan = try StepPlan(trainingStepOf: description, batchSize: 64, on: device)
     #expect(plan.programs.count > 30 && plan.convolutions.count > 60)
-    let checks = try convolutionChecks(of: plan, on: device, .short) + operationChecks(.short)
+    let checks =
+      try convolutionChecks(of: plan, on: device, .short) + operationChecks(.short, precision?.storage ?? .float32)
     let covered = try checks.reduce(into: Set<PlannedProgram>()) { $0.formUnion(try $1.programs(device)) }
     let missing = plan.programs.subtracting(covered)
     #expect(missing.isEmpty, "not checked: \(missing.sorted())")

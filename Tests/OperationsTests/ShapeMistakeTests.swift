@@ -38,6 +38,14 @@ extension OperationsTests {
       expect(result, says: "a tensor of uint8 [1, 2, 2, 1] must be scaled to float32 first")
     }
 
+    @Test func sixteenBitsForAKernelOfFloats() async throws {
+      let result = try #require(
+        await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+          _ = Tensor([1, 2], shape: [1, 2], on: TestDevice.shared, dtype: .bfloat16).arguments
+        })
+      expect(result, says: "a kernel that takes floats got a bfloat16 tensor [1, 2]: cast(to: .float32) it first")
+    }
+
     private func expect(_ result: ExitTest.Result, says text: String, sourceLocation: SourceLocation = #_sourceLocation)
     {
       let output = String(decoding: result.standardErrorContent, as: UTF8.self)

@@ -19,10 +19,14 @@ import Testing
 
   private struct Budget: Codable {
     var model: String
+    /// Nil for float32.
+    var precision: Precision?
     var batchSize: Int
     var inputSize: Int
     var targetSize: Int
     var step: Cost
+
+    var name: String { precision.map { "\(model) in \($0.rawValue)" } ?? model }
   }
 
   private static let budgets: [Budget] = {
@@ -36,8 +40,8 @@ import Testing
     }
   }()
 
-  @Test(arguments: budgets.map(\.model)) func trainingStep(model: String) throws {
-    let budget = try #require(Self.budgets.first { $0.model == model })
+  @Test(arguments: budgets.map(\.name)) func trainingStep(model: String) throws {
+    let budget = try #require(Self.budgets.first { $0.name == model })
     let cost = try Self.measure(budget)
     func check(_ name: String, _ value: Double, _ limit: Double) {
       #expect(value <= limit, "\(model): \(name) \(value), budget \(limit)")
@@ -57,11 +61,13 @@ import Testing
     let device = try Device.open("cpu")
     var description = ModelDescription()
     description.model = budget.model
+    description.precision = budget.precision
     (description.inputHeight, description.inputWidth) = (budget.inputSize, budget.inputSize)
     (description.targetHeight, description.targetWidth) = (budget.targetSize, budget.targetSize)
     let classifier = try description.build()
     let arena = ParameterArena(classifier, on: device)
-    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
+    let lossScale = budget.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
+    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
     let trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) {
       classifier($0).logits
     }
