@@ -54,6 +54,15 @@ extension ConvolutionCall {
     return check
   }
 
+  /// How its passes are computed on such a device.
+  func configurations(on description: DeviceDescription) -> [ConvolutionPass: ConvolutionConfiguration] {
+    let algorithm = ConvolutionAlgorithm.choose(for: description)
+    return Dictionary(
+      uniqueKeysWithValues: ConvolutionPass.allCases.map {
+        ($0, description.configuration(of: $0, geometry, algorithm))
+      })
+  }
+
   /// The programs of all its passes when it runs as it is.
   func programs(on description: DeviceDescription) throws -> Set<PlannedProgram> {
     let whole = reduced(batch: geometry.batch, image: (geometry.height, geometry.width))

@@ -14,9 +14,9 @@ public enum Padding: Sendable, Hashable {
 
 /// The extents of a convolution: images [batch, height, width, inputs] with filters [kernelHeight, kernelWidth, inputs,
 /// outputs].
-public struct ConvolutionGeometry: Sendable, Hashable {
+public struct ConvolutionGeometry: Sendable, Hashable, Codable {
   /// Images.
-  public let batch: Int
+  public private(set) var batch: Int
   /// Rows of an input image.
   public let height: Int
   /// Columns of an input image.
@@ -72,6 +72,13 @@ public struct ConvolutionGeometry: Sendable, Hashable {
   /// [batch, outHeight, outWidth, outputs].
   public var outputShape: Shape { [batch, outHeight, outWidth, outputs] }
 
+  /// The same over another number of images.
+  package func withBatch(_ batch: Int) -> ConvolutionGeometry {
+    var copy = self
+    copy.batch = batch
+    return copy
+  }
+
   /// Floating-point operations of one pass, a multiply-add counted as two.
   public var flops: Double {
     2 * Double(batch * outHeight * outWidth) * Double(outputs * inputs * kernelHeight * kernelWidth)
@@ -83,7 +90,7 @@ public struct ConvolutionGeometry: Sendable, Hashable {
       && outHeight == height && outWidth == width
   }
 
-  var label: String {
+  package var label: String {
     "\(kernelHeight)×\(kernelWidth)\(strideHeight > 1 ? "/\(strideHeight)" : "") \(inputs)→\(outputs) on \(batch)×\(height)×\(width)"
   }
 }
@@ -121,8 +128,8 @@ public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
   /// Overrides the choice by device, for tests and tuning.
   @TaskLocal public static var forced: ConvolutionAlgorithm?
 
-  static func choose(for device: Device) -> ConvolutionAlgorithm {
-    forced ?? (device.isCPU ? .winograd : .tiled)
+  package static func choose(for device: DeviceDescription) -> ConvolutionAlgorithm {
+    forced ?? (device.kind == .cpu ? .winograd : .tiled)
   }
 }
 
@@ -184,7 +191,7 @@ extension TensorOperand {
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
     y.willBeOverwritten()
     ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias))
-    let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
+    let kernels = ConvolutionAlgorithm.choose(for: x.device.description).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
@@ -235,8 +242,7 @@ protocol ConvolutionKernels: Sendable {
 extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
-    case .vector: VectorConvolution(winograd: false)
-    case .winograd: VectorConvolution(winograd: true)
+    case .vector, .winograd: VectorConvolution(algorithm: self)
     case .tiled: TiledConvolution()
     }
   }

@@ -31,10 +31,10 @@ extension DeviceTests {
     private func check(_ test: ConvolutionCase, tile: TiledConvolution.Tile? = nil) throws {
       let device = try DeviceTests.device.get()
       let expected = test.reference()
-      let tiled = try TiledConvolution.$forcedTile.withValue(tile) {
+      let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
-      let again = try TiledConvolution.$forcedTile.withValue(tile) {
+      let again = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
       #expect(tiled == again, "\(test): two runs differ")
