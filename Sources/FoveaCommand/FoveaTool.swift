@@ -10,6 +10,6 @@ struct FoveaTool: ParsableCommand {
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
     subcommands: [
       Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,
-      Compare.self, Verify.self, Bench.self,
+      Compare.self, Verify.self, Tune.self, Bench.self,
     ])
 }

@@ -59,7 +59,7 @@ package func convolutionChecks(
 }
 
 extension ConvolutionGeometry {
-  fileprivate var filterSize: Int { kernelHeight * kernelWidth * inputs * outputs }
+  var filterSize: Int { kernelHeight * kernelWidth * inputs * outputs }
 }
 
 extension [ConvolutionPass: ConvolutionConfiguration] {
@@ -71,7 +71,7 @@ extension [ConvolutionPass: ConvolutionConfiguration] {
 
 extension ConvolutionCheck {
   /// Whether the window fits the padded image.
-  fileprivate var fits: Bool {
+  var fits: Bool {
     guard case .explicit(let top, let bottom, let left, let right) = padding else { return true }
     return image.0 + top + bottom >= kernel.0 && image.1 + left + right >= kernel.1
   }

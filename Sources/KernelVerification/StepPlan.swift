@@ -7,6 +7,8 @@ package struct StepPlan: Sendable {
   package let launches: [PlannedLaunch]
   /// The convolutions it asks for, each structure once, in their order.
   package let convolutions: [ConvolutionCall]
+  /// How often it asks for each.
+  package let convolutionCounts: [ConvolutionCall: Int]
 
   package var programs: Set<PlannedProgram> { Set(launches.map(\.program)) }
 
@@ -18,8 +20,12 @@ package struct StepPlan: Sendable {
     let observer = ConvolutionCall.Observer()
     try ConvolutionCall.$observer.withValue(observer) { try body(device) }
     launches = device.takePlan()
-    var seen: Set<ConvolutionCall> = []
-    convolutions = observer.calls.filter { seen.insert($0).inserted }
+    var counts: [ConvolutionCall: Int] = [:]
+    convolutions = observer.calls.filter { call in
+      counts[call, default: 0] += 1
+      return counts[call] == 1
+    }
+    convolutionCounts = counts
   }
 }
 

@@ -142,6 +142,9 @@ package struct ConvolutionCall: Sendable, Hashable {
   package let hasBias: Bool
   /// Whether a gradient flows to the input.
   package let wantsInputGradient: Bool
+  /// Elements from one pixel to the next: more than there are channels in a view of a channel stack.
+  package let inputStride: Int
+  package let outputStride: Int
 
   /// Sees the calls made on this task, for planning.
   @TaskLocal package static var observer: Observer?
@@ -158,8 +161,10 @@ package struct ConvolutionCall: Sendable, Hashable {
     fileprivate func note(_ call: ConvolutionCall) { noted.withLock { $0.append(call) } }
   }
 
-  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?) {
+  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?, to y: Tensor) {
     self.geometry = geometry
+    inputStride = x.base.pixelStride
+    outputStride = y.pixelStride
     preSlope = x.prologue.preSlope
     hasAffine = x.prologue.affine != nil
     postSlope = x.prologue.postSlope
@@ -190,7 +195,7 @@ extension TensorOperand {
     let y = target ?? Tensor(uninitialized: geometry.outputShape, on: x.device)
     precondition(y.shape == geometry.outputShape, "conv2d: target \(y.shape), result \(geometry.outputShape)")
     y.willBeOverwritten()
-    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias))
+    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias, to: y))
     let kernels = ConvolutionAlgorithm.choose(for: x.device.description).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in

@@ -29,7 +29,8 @@ struct WinogradConvolution {
     let pass = WinogradConvolution(g.inputGradientGeometry)
     return pass.launch(
       dy.deferred, packed: pass.pack(filter, transposed: true, vectors: vectors), bias: nil, y: dx,
-      accumulate: accumulate, epilogue: epilogue, tiles: tiles, vectors: vectors, label: "conv input gradient \(g.label)")
+      accumulate: accumulate, epilogue: epilogue, tiles: tiles, vectors: vectors,
+      label: "conv input gradient \(g.label)")
   }
 
   func filterGradient(

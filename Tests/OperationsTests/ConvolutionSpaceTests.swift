@@ -21,7 +21,9 @@ import Testing
     func gpu(_ items: Int, _ local: Int) -> (DeviceDescription, [ConvolutionAlgorithm]) {
       (cpu.imitatingGPU(computeUnits: 20, localMemory: local, maximumWorkGroupSize: items), [.tiled])
     }
-    return [(cpu, [.vector, .winograd]), gpu(1024, 48 << 10), gpu(256, 32 << 10), gpu(128, 16 << 10), gpu(32, 16 << 10)]
+    return [
+      (cpu, [.vector, .winograd]), gpu(1024, 48 << 10), gpu(256, 32 << 10), gpu(128, 16 << 10), gpu(32, 16 << 10),
+    ]
   }
 
   /// What is used without measurements is legal everywhere, and first in its space.
@@ -85,7 +87,7 @@ import Testing
     let geometry = Self.geometries[0]
     let choice = ConvolutionConfiguration.vector(pixels: 6, vectors: 3, tiles: 2)
     let standard = device.configuration(of: .forward, geometry, .winograd)
-    var table = ConvolutionTable()
+    var table = ConvolutionTable(date: "today")
     table[.forward, geometry] = choice
     table[.inputGradient, geometry] = .vector(pixels: 100, vectors: 3, tiles: 2)
     device.convolutionTable = table
@@ -100,13 +102,15 @@ import Testing
       #expect(device.configuration(of: .forward, geometry, .winograd) == standard)
     }
     // Passed off as another device it is not the one that was measured.
-    #expect(device.imitatingGPU(computeUnits: 2, localMemory: 1 << 15, maximumWorkGroupSize: 256).convolutionTable == nil)
+    #expect(
+      device.imitatingGPU(computeUnits: 2, localMemory: 1 << 15, maximumWorkGroupSize: 256).convolutionTable == nil)
   }
 
   @Test func configurationsAreWrittenAndRead() throws {
     for (device, algorithms) in try Self.devices().prefix(2) {
       for pass in ConvolutionPass.allCases {
-        let all = ConvolutionSpace(pass, Self.geometries[2], algorithms[algorithms.count - 1], on: device).configurations
+        let all = ConvolutionSpace(pass, Self.geometries[2], algorithms[algorithms.count - 1], on: device)
+          .configurations
         #expect(all.count > 10)
         let text = try JSONEncoder().encode(all)
         #expect(try JSONDecoder().decode([ConvolutionConfiguration].self, from: text) == all)

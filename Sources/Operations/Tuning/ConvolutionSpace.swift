@@ -117,7 +117,9 @@ package struct ConvolutionSpace: Sendable {
     let winogradSuits = algorithm == .winograd && WinogradConvolution.suits(geometry)
     switch configuration {
     case .vector(let pixels, let vectors, let tiles):
-      guard algorithm != .tiled, pass == .forward || pass == .inputGradient && geometry.isDense else { return otherKernel }
+      guard algorithm != .tiled, pass == .forward || pass == .inputGradient && geometry.isDense else {
+        return otherKernel
+      }
       return positive([pixels, vectors, tiles])
         ?? fits(registers: (pixels + 1) * vectors + 1)
         ?? covers(vectors: vectors, outputs: product.outputs)

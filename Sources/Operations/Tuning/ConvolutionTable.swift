@@ -9,11 +9,11 @@ package struct ConvolutionTable: Sendable, Hashable {
   }
 
   private var entries: [Key: ConvolutionConfiguration] = [:]
+  /// When it was measured, as users are told.
+  package let date: String
 
   /// Empty.
-  package init() {}
-
-  package var isEmpty: Bool { entries.isEmpty }
+  package init(date: String) { self.date = date }
 
   /// The choice for a pass of convolutions like that one, of any batch: a smaller last batch must not need programs of
   /// its own.
@@ -29,6 +29,9 @@ extension DeviceDescription {
     get { tuning as? ConvolutionTable }
     set { tuning = newValue }
   }
+
+  /// Whether kernels were chosen by measurement, in a word or two.
+  package var kernelChoice: String { convolutionTable.map { "tuned \($0.date)" } ?? "default kernels" }
 
   /// How a pass is computed on such a device: as `forced`, or as the device's table says where that is legal, or by the
   /// standard.
