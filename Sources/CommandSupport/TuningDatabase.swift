@@ -49,7 +49,7 @@ package struct TuningDatabase: Codable {
   /// The choices; later records count where convolutions occur in several. What stayed with the standard is left out,
   /// because that depends on the batch.
   package var table: ConvolutionTable {
-    var table = ConvolutionTable(date: String(date.prefix(10)))
+    var table = ConvolutionTable(date: date)
     for record in records {
       for member in record.members {
         table[record.pass, member.convolution] = record.chosen == record.standard ? nil : record.chosen

@@ -52,7 +52,7 @@ struct BenchStep: ParsableCommand {
     let middle = median(times)
     let flops = after.flops - before.flops
     let report = Report(
-      device: device.description.summary, model: workload.model.model, pass: inference ? "inference" : "training",
+      device: device.description.header, model: workload.model.model, pass: inference ? "inference" : "training",
       batchSize: options.batchSize, secondsToFirstStep: first, medianSeconds: middle,
       imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,
       gflopPerSecond: flops / middle * 1e-9, peakGflopPerSecond: peak.flopsPerSecond * 1e-9,

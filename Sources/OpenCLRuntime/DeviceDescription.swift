@@ -46,6 +46,9 @@ public struct DeviceDescription: @unchecked Sendable {
   /// the device or plans for it.
   package var tuning: (any Sendable)?
 
+  /// Where whoever opens the device keeps its compiled programs; nil for nowhere.
+  package var programCache: ProgramCache?
+
   let platformID: cl_platform_id
   let deviceID: cl_device_id
 

@@ -9,7 +9,7 @@ package struct ConvolutionTable: Sendable, Hashable {
   }
 
   private var entries: [Key: ConvolutionConfiguration] = [:]
-  /// When it was measured, as users are told.
+  /// When it was measured, ISO 8601; no two tables of a device have the same.
   package let date: String
 
   /// Empty.
@@ -30,8 +30,10 @@ extension DeviceDescription {
     set { tuning = newValue }
   }
 
-  /// Whether kernels were chosen by measurement, in a word or two.
-  package var kernelChoice: String { convolutionTable.map { "tuned \($0.date)" } ?? "default kernels" }
+  /// The summary and whether kernels were chosen by measurement.
+  package var header: String {
+    summary + ", " + (convolutionTable.map { "kernels tuned \($0.date.prefix(10))" } ?? "default kernels")
+  }
 
   /// How a pass is computed on such a device: as `forced`, or as the device's table says where that is legal, or by the
   /// standard.
