@@ -5,6 +5,7 @@ extension ParsableCommand {
   /// Parses the command line and runs the command, as `main()` does, but for mistakes that only show in running, such as a
   /// folder that does not exist: they print their one line, without the usage, and exit with 64 as all wrong uses do.
   public static func runWithOneLineErrors() {
+    KernelPreparation.serveIfAsked()
     var command: any ParsableCommand
     do {
       command = try parseAsRoot()

@@ -73,12 +73,12 @@ struct BenchScaling: ParsableCommand {
     var batchSize = 16
     change(&model, &batchSize)
     let workload = try BenchWorkload(model, batchSize: batchSize, on: device.open())
-    let times = try (0..<steps + 2).map { _ in try workload.trainingStep() }
+    let times = try (0..<steps + 3).map { _ in try workload.trainingStep() }
     workload.device.countsCosts = true
     let before = workload.device.counters.flops
     _ = try workload.trainingStep()
     let flops = workload.device.counters.flops - before
-    let middle = median(Array(times[2...]))
+    let middle = median(Array(times[3...]))
     return Row(
       what: what, value: value, seconds: middle, gflop: flops * 1e-9, gflopPerSecond: flops / middle * 1e-9)
   }

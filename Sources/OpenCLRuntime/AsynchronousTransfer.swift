@@ -17,7 +17,7 @@ extension Buffer {
   private func enqueueWrite(_ host: HostBytes) {
     precondition(
       host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
-    guard host.memory.count > 0 else { return }
+    guard host.memory.count > 0, !device.forbidsInRecording(.hostWrite(call: "Buffer.enqueueWrite")) else { return }
     var written: cl_event?
     defer { if let written { clReleaseEvent(written) } }
     device.enqueueCopy("clEnqueueWriteBuffer", "copy to device", bytes: host.memory.count) { queue in
@@ -39,6 +39,7 @@ extension Buffer {
   public func enqueueRead(floats count: Int, at offset: Int = 0) -> PendingRead {
     precondition((offset + count) * 4 <= byteCount, "Buffer.enqueueRead: out of range")
     let read = PendingRead(device: device, count: count)
+    if device.forbidsInRecording(.hostRead(call: "Buffer.enqueueRead")) { return read }
     device.enqueueCopy("clEnqueueReadBuffer", "copy to host", bytes: count * 4) { queue in
       let status = clEnqueueReadBuffer(
         queue, memory, cl_bool(CL_FALSE), offset * 4, count * 4, read.values.baseAddress, 0, nil, &read.event)
@@ -64,6 +65,7 @@ public final class PendingRead: @unchecked Sendable {
   /// Waits for the copy, and only for it and what was enqueued before; throws the device's failure if there was one.
   public func wait() throws -> [Float] {
     precondition(!device.isPlanning, "PendingRead.wait: a planning device has no values")
+    try device.checkNotRecording("PendingRead.wait")
     if event != nil {
       try checkStatus(clWaitForEvents(1, &event), "clWaitForEvents", device.description.name)
     }

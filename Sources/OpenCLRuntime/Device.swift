@@ -16,8 +16,8 @@ public final class Device: @unchecked Sendable {
   package let isPlanning: Bool
 
   private let additionalOptions: String
-  private let context: cl_context
-  private let state: Mutex<State>
+  let context: cl_context
+  let state: Mutex<State>
 
   /// Counts of what the device was asked to do since it was opened.
   public struct Counters: Sendable {
@@ -35,7 +35,7 @@ public final class Device: @unchecked Sendable {
     public var bytes = 0.0
   }
 
-  private struct State: @unchecked Sendable {
+  struct State: @unchecked Sendable {
     var queue: cl_command_queue
     var isProfiling: Bool
     var failure: OpenCLError?
@@ -47,14 +47,17 @@ public final class Device: @unchecked Sendable {
     var cache: [String: any Sendable] = [:]
     var countsCosts = false
     var plan: [PlannedLaunch] = []
+    /// What a thread launches is noted here while it captures a step. Other threads' launches run.
+    var recordings: [ThreadID: Recording] = [:]
+    var isRecording: Bool { !recordings.isEmpty && recordings[.current] != nil }
   }
 
-  private struct ProgramKey: Hashable {
+  struct ProgramKey: Hashable {
     var source: KernelSource
     var options: String
   }
 
-  private struct KernelKey: Hashable {
+  struct KernelKey: Hashable {
     var program: ProgramKey
     var name: String
   }
@@ -167,6 +170,7 @@ public final class Device: @unchecked Sendable {
 
   /// Waits until all work is done; throws the first failure.
   public func synchronize() throws {
+    try checkNotRecording("Device.synchronize")
     enqueue("clFinish") { clFinish($0) }
     try checkFailure()
   }
@@ -180,14 +184,26 @@ public final class Device: @unchecked Sendable {
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
     if isPlanning { return Buffer(device: self, byteCount: byteCount, allocation: nil) }
-    if let allocation = pool.allocate(max(byteCount, 1), context: context) {
-      return Buffer(device: self, byteCount: byteCount, allocation: allocation)
-    }
+    if let memory = recordedMemory(byteCount: byteCount) { return Buffer(device: self, captured: memory) }
+    return Buffer(device: self, byteCount: byteCount, allocation: takeBlock(max(byteCount, 1)))
+  }
+
+  /// Memory from the pool; nil when there is none, which the device then carries as its failure.
+  func takeBlock(_ byteCount: Int) -> BufferPool.Allocation? {
+    if let allocation = pool.allocate(byteCount, context: context) { return allocation }
     let statistics = pool.statistics
     fail(
       .outOfMemory(
         requested: byteCount, inUse: statistics.inUse, reserved: statistics.reserved, device: description.name))
-    return Buffer(device: self, byteCount: byteCount, allocation: nil)
+    return nil
+  }
+
+  /// Bytes of which a part of a buffer must start at a multiple: at least a few cache lines.
+  var bufferAlignment: Int {
+    var bits: cl_uint = 0
+    clGetDeviceInfo(
+      description.deviceID, cl_device_info(CL_DEVICE_MEM_BASE_ADDR_ALIGN), MemoryLayout<cl_uint>.size, &bits, nil)
+    return max(Int(bits) / 8, 256)
   }
 
   /// Enqueues one kernel of `source`, building the program for `options` first if it has not been built yet.
@@ -206,44 +222,57 @@ public final class Device: @unchecked Sendable {
     if global.contains(0) { return }
     if isPlanning {
       let launch = PlannedLaunch(
-        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), global: global,
-        local: local, cost: cost() ?? LaunchCost(kernelName))
+        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
+        arguments: arguments.map(PlannedArgument.init), global: global, local: local,
+        cost: cost() ?? LaunchCost(kernelName))
       return state.withLock { $0.plan.append(launch) }
     }
-    state.withLock { state in
-      guard state.failure == nil else { return }
-      do {
-        let kernel = try self.kernel(&state, source, kernelName, options)
-        try setArguments(arguments, of: kernel, kernelName)
-        for (index, slice) in LaunchSlice.slices(global, local: local).enumerated() {
-          var event: cl_event?
-          let status = withUnsafeMutablePointer(to: &event) { event in
-            clEnqueueNDRangeKernel(
-              state.queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
-              state.isProfiling ? event : nil)
-          }
-          try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
-          if let event {
-            let cost = cost() ?? LaunchCost(kernelName)
-            // All of the work counts for the first slice.
-            state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
-          }
-        }
-        state.counters.launches += 1
-        if state.countsCosts, let cost = cost() {
-          state.counters.flops += cost.flops
-          state.counters.bytes += cost.bytes
-        }
-        state.launchesSinceFlush += 1
-        if state.launchesSinceFlush >= 32 {
-          clFlush(state.queue)
-          state.launchesSinceFlush = 0
-        }
-      } catch let error as OpenCLError {
-        state.failure = error
-      } catch {
-        preconditionFailure("unexpected error: \(error)")
+    attempt { state in
+      let kernel = try self.kernel(&state, source, kernelName, options)
+      let slices = LaunchSlice.slices(global, local: local)
+      if state.isRecording {
+        let cost = cost() ?? LaunchCost(kernelName)
+        state.recordings[.current]?.append(kernel, kernelName, global, local, slices, arguments, cost)
+        return
       }
+      for (index, argument) in arguments.enumerated() {
+        try setArgument(index, of: kernel, kernelName, to: argument)
+      }
+      try enqueue(&state, kernel, kernelName, slices, local: local, cost: cost)
+    }
+  }
+
+  /// Enqueues a kernel whose arguments are set, and counts it.
+  func enqueue(
+    _ state: inout State, _ kernel: cl_kernel, _ name: String, _ slices: [LaunchSlice], local: [Int]?,
+    cost: () -> LaunchCost?
+  ) throws {
+    for (index, slice) in slices.enumerated() {
+      var event: cl_event?
+      let status = withUnsafeMutablePointer(to: &event) { event in
+        clEnqueueNDRangeKernel(
+          state.queue, kernel, cl_uint(slice.global.count), slice.offset, slice.global, local, 0, nil,
+          state.isProfiling ? event : nil)
+      }
+      if status != CL_SUCCESS {
+        throw OpenCLError.callFailed(
+          call: "clEnqueueNDRangeKernel of \(name)", code: status, device: description.name)
+      }
+      if let event {
+        let cost = cost() ?? LaunchCost(name)
+        // All of the work counts for the first slice.
+        state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
+      }
+    }
+    state.counters.launches += 1
+    if state.countsCosts, let cost = cost() {
+      state.counters.flops += cost.flops
+      state.counters.bytes += cost.bytes
+    }
+    state.launchesSinceFlush += 1
+    if state.launchesSinceFlush >= 32 {
+      clFlush(state.queue)
+      state.launchesSinceFlush = 0
     }
   }
 
@@ -291,7 +320,8 @@ public final class Device: @unchecked Sendable {
   /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
-    let value = make()
+    // It outlives a recording during which it is asked for first.
+    let value = withoutRecording(make)
     state.withLock { $0.cache[key] = value }
     return value
   }
@@ -299,7 +329,7 @@ public final class Device: @unchecked Sendable {
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
-      guard state.failure == nil, !isPlanning else { return }
+      guard state.failure == nil, !isPlanning, !state.isRecording else { return }
       let status = body(state.queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
@@ -307,10 +337,24 @@ public final class Device: @unchecked Sendable {
     }
   }
 
+  /// Runs calls unless the device has failed, and keeps their failure.
+  func attempt(_ body: (inout State) throws -> Void) {
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      do {
+        try body(&state)
+      } catch let error as OpenCLError {
+        state.failure = error
+      } catch {
+        preconditionFailure("unexpected error: \(error)")
+      }
+    }
+  }
+
   /// Runs a call that copies between host and device and gives its event; profiles list it under `label`.
   func enqueueCopy(_ name: String, _ label: String, bytes: Int, _ body: (cl_command_queue) -> (cl_int, cl_event?)) {
     state.withLock { state in
-      guard state.failure == nil else { return }
+      guard state.failure == nil, !isPlanning else { return }
       let (status, event) = body(state.queue)
       guard status == CL_SUCCESS else {
         state.failure = .callFailed(call: name, code: status, device: description.name)
@@ -426,24 +470,30 @@ public final class Device: @unchecked Sendable {
     return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
   }
 
-  private func setArguments(_ arguments: [KernelArgument], of kernel: cl_kernel, _ name: String) throws {
-    for (index, argument) in arguments.enumerated() {
-      let status: cl_int
-      switch argument {
-      case .buffer(let buffer):
-        var memory = buffer.memory
-        status = clSetKernelArg(kernel, cl_uint(index), MemoryLayout<cl_mem?>.size, &memory)
-      case .int(let value):
-        precondition(Int32(exactly: value) != nil, "\(name): argument \(index) = \(value) exceeds 32 bits")
-        var number = Int32(value)
-        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
-      case .float(let value):
-        var number = value
-        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
-      case .local(let bytes):
-        status = clSetKernelArg(kernel, cl_uint(index), bytes, nil)
-      }
-      try checkStatus(status, "clSetKernelArg(\(name), \(index))", description.name)
+  func setArgument(_ index: Int, of kernel: cl_kernel, _ name: String, to argument: KernelArgument) throws {
+    switch argument {
+    case .buffer(let buffer): try setArgument(index, of: kernel, name, to: buffer.memory)
+    case .int(let value):
+      precondition(Int32(exactly: value) != nil, "\(name): argument \(index) = \(value) exceeds 32 bits")
+      var number = Int32(value)
+      try check(clSetKernelArg(kernel, cl_uint(index), 4, &number), index, name)
+    case .float(let value):
+      var number = value
+      try check(clSetKernelArg(kernel, cl_uint(index), 4, &number), index, name)
+    case .local(let bytes):
+      try check(clSetKernelArg(kernel, cl_uint(index), bytes, nil), index, name)
     }
+  }
+
+  func setArgument(_ index: Int, of kernel: cl_kernel, _ name: String, to memory: cl_mem?) throws {
+    var memory = memory
+    try check(clSetKernelArg(kernel, cl_uint(index), MemoryLayout<cl_mem?>.size, &memory), index, name)
+  }
+
+  private func check(_ status: cl_int, _ argument: Int, _ kernel: String) throws {
+    // The text is made for a failure only: there are tens of thousands of these calls a step.
+    if status == CL_SUCCESS { return }
+    throw OpenCLError.callFailed(
+      call: "clSetKernelArg(\(kernel), \(argument))", code: status, device: description.name)
   }
 }

@@ -10,6 +10,7 @@ struct TrainingRun {
   private let device: Device
   private let split: DatasetSplit
   let configuration: RunConfiguration
+  private let firstUse: FirstUse
 
   /// Opens device and data; nothing is written yet.
   ///
@@ -48,6 +49,10 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
+    firstUse = FirstUse(model: configuration.model, batchSize: configuration.batchSize)
+    KernelPreparation.start(
+      model: configuration.model, batchSize: configuration.batchSize, on: device,
+      isNew: try !firstUse.isKnown(device.description))
   }
 
   /// Trains, from the beginning or from a checkpoint.
@@ -67,7 +72,7 @@ struct TrainingRun {
     let configurationText = try jsonText(configuration)
     try folder.write(configurationText, to: "config.json")
     describe(classifier)
-    try FirstUse(model: model, batchSize: configuration.batchSize).check(device.description, say: say)
+    try firstUse.check(device.description, say: say)
 
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
