@@ -19,12 +19,22 @@ public struct DeviceOptions: ParsableArguments {
   /// The defaults.
   public init() {}
 
-  /// The device that was asked for, with what was measured on it; `say` is told where that cannot be used.
+  /// The device that was asked for, with what was measured on it and a place for its compiled programs; `say` is told
+  /// where measurements cannot be used.
   package func describe(
     environment: [String: String] = ProcessInfo.processInfo.environment, say: (String) -> Void = note
   ) throws -> DeviceDescription {
     var description = try DeviceSelection.pick(
       device ?? environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
+    let keepsPrograms =
+      switch environment["FOVEA_PROGRAM_CACHE"] {
+      case "on": true
+      case "off": false
+      default: ProgramCache.helps(description)
+      }
+    if keepsPrograms {
+      description.programCache = ProgramCache(folder: UserCache.folder(environment: environment) + "/programs")
+    }
     if noTuning || environment["FOVEA_TUNING"] == "off" { return description }
     switch TuningDatabase.read(for: description, in: UserCache.folder(environment: environment)) {
     case .none: break

@@ -213,11 +213,14 @@ package struct ConvolutionTuner {
       pass: task.pass, members: task.members, standard: task.standard, chosen: chosen, trials: trials)
   }
 
-  /// As many as the budget allows, the same ones each time.
+  /// As many as the budget allows, the same ones each time, and of each kernel as many: their spaces differ in size.
   private func sample(_ task: TuningTask) -> [ConvolutionConfiguration] {
     guard task.candidates.count > budget else { return task.candidates }
     var random = RandomNumbers(seed: seed, name: task.name)
-    return Array(task.candidates.shuffled(using: &random).prefix(budget))
+    let kernels = Dictionary(grouping: task.candidates, by: \.kernel).sorted { $0.key < $1.key }
+      .map { $0.value.shuffled(using: &random) }
+    let turns = (0..<budget).flatMap { turn in kernels.compactMap { $0.dropFirst(turn).first } }
+    return Array(turns.prefix(budget))
   }
 
   // MARK: - Against the reference

@@ -30,6 +30,21 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   /// `conv_tiled_filter_gradient`, with the number of work-groups for each compute unit that splits aim at.
   case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
 
+  /// The kernel's name.
+  package var kernel: String {
+    switch self {
+    case .vector: "conv_forward"
+    case .vectorFilterGradient: "conv_filter_gradient"
+    case .gather: "conv_input_gradient_gather"
+    case .winograd: "winograd_forward"
+    case .winogradFilterGradient: "winograd_filter_gradient"
+    case .narrow: "conv_forward_narrow"
+    case .narrowFilterGradient: "conv_filter_gradient_narrow"
+    case .tiled: "conv_tiled"
+    case .tiledFilterGradient: "conv_tiled_filter_gradient"
+    }
+  }
+
   /// Takes the place of every choice, by pass: for checks and for tuning. It must be legal.
   @TaskLocal package static var forced: [ConvolutionPass: ConvolutionConfiguration] = [:]
 }
