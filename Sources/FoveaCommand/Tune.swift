@@ -46,6 +46,8 @@ struct Tune: ParsableCommand {
     var description = try device.describe()
     // The choices so far must not take the place of the standard, which candidates are compared with.
     description.convolutionTable = nil
+    // Most of what is tried is never used again.
+    description.programCache = nil
     let path = UserCache.folder() + "/" + TuningDatabase.name(for: description)
     var database = TuningDatabase(for: description)
     if case .usable(let earlier) = TuningDatabase.read(for: description) { database = earlier }

@@ -85,6 +85,17 @@ extension KernelVerificationTests {
       #expect(tuned.programs.subtracting(covered).isEmpty)
     }
 
+    /// Compiled programs are kept where the driver keeps none, or as the environment says.
+    @Test func programsAreKeptWhereThatHelps() throws {
+      func keeps(_ environment: [String: String]) throws -> Bool {
+        try DeviceOptions.parse(["--device", "cpu"]).describe(environment: environment).programCache != nil
+      }
+      #expect(try keeps(["FOVEA_PROGRAM_CACHE": "on"]))
+      #expect(try !keeps(["FOVEA_PROGRAM_CACHE": "off"]))
+      let byDevice = try ProgramCache.helps(Self.cpu.get())
+      #expect(try keeps([:]) == byDevice)
+    }
+
     /// The file is used as long as it is whole and of this driver and these kernels; otherwise one line says why not.
     @Test func databaseIsReadOrSaidToBeUnusable() throws {
       let cache = NSTemporaryDirectory() + "fovea-tuning-\(UUID().uuidString)"
