@@ -34,9 +34,12 @@ struct BenchScaling: ParsableCommand {
   }
 
   func validate() throws {
-    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000") }
-    if let output, !output.hasSuffix(".svg") {
-      throw ValidationError("the drawing is an SVG: --output must end in .svg, not '\(output)'")
+    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000, not \(steps)") }
+    if let output {
+      guard output.hasSuffix(".svg") else {
+        throw ValidationError("the drawing is an SVG: --output must end in .svg, not '\(output)'")
+      }
+      try checkOutput(output, of: "--output")
     }
   }
 

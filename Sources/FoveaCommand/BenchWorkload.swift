@@ -21,8 +21,10 @@ struct BenchOptions: ParsableArguments {
   var json = false
 
   func validate() throws {
-    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
-    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000") }
+    guard (1...4096).contains(batchSize) else {
+      throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
+    }
+    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000, not \(steps)") }
   }
 }
 

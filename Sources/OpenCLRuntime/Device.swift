@@ -47,6 +47,7 @@ public final class Device: @unchecked Sendable {
     var cache: [String: any Sendable] = [:]
     var countsCosts = false
     var plan: [PlannedLaunch] = []
+    var uploads = UploadRing()
     /// What a thread launches is noted here while it captures a step. Other threads' launches run.
     var recordings: [ThreadID: Recording] = [:]
     var isRecording: Bool { !recordings.isEmpty && recordings[.current] != nil }
@@ -127,6 +128,7 @@ public final class Device: @unchecked Sendable {
   deinit {
     state.withLock { state in
       clFinish(state.queue)
+      state.uploads.release()
       for kernel in state.kernels.values { clReleaseKernel(kernel) }
       for program in state.programs.values { clReleaseProgram(program) }
     }
@@ -148,6 +150,7 @@ public final class Device: @unchecked Sendable {
     try state.withLock { state in
       guard state.isProfiling != isProfiling else { return }
       let queue = try Self.makeQueue(context, description, profiling: isProfiling)
+      state.uploads.release()
       clReleaseCommandQueue(state.queue)
       state.queue = queue
       state.isProfiling = isProfiling
@@ -363,6 +366,22 @@ public final class Device: @unchecked Sendable {
       if state.isProfiling, let event {
         clRetainEvent(event)
         state.profile.events.append((event, LaunchCost(label, bytes: Double(bytes))))
+      }
+    }
+  }
+
+  /// Copies to a buffer while the device computes; see `UploadRing`.
+  func upload(_ source: UnsafeRawBufferPointer, to buffer: Buffer) {
+    if isPlanning { return }
+    attempt { state in
+      let target = UploadRing.Target(
+        context: context, deviceID: description.deviceID, deviceName: description.name, queue: state.queue,
+        isProfiling: state.isProfiling)
+      guard let event = try state.uploads.enqueue(source, to: buffer.memory, target) else { return }
+      if state.isProfiling {
+        state.profile.events.append((event, LaunchCost("copy to device", bytes: Double(source.count))))
+      } else {
+        clReleaseEvent(event)
       }
     }
   }

@@ -251,11 +251,21 @@ struct FilterGradientUnits {
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
-    let groups = (g.outWidth + pixels - 1) / pixels
-    var columns = (g.outWidth + groups - 1) / groups
-    while columns > 1, window(1, columns) > limit { columns = (columns + 1) / 2 }
-    var rows = 1
-    while rows < g.outHeight, window(rows + 1, columns) <= limit, (rows + 1) * columns <= pixels { rows += 1 }
+    /// Whole rows of few columns, as far as they go.
+    func unit(_ groups: Int) -> (rows: Int, columns: Int)? {
+      let columns = (g.outWidth + groups - 1) / groups
+      guard columns <= pixels, window(1, columns) <= limit else { return nil }
+      var rows = min(pixels / columns, g.outHeight)
+      while window(rows, columns) > limit { rows -= 1 }
+      return (rows, columns)
+    }
+    // Floats packed for a pixel, and what beginning a row of the inner loop costs, in the same terms.
+    func cost(_ unit: (rows: Int, columns: Int)) -> Double {
+      Double(window(unit.rows, unit.columns)) / Double(unit.rows * unit.columns) + Double(16 * channels)
+        / Double(unit.columns)
+    }
+    let candidates = (1...max(g.outWidth, 1)).lazy.compactMap(unit).prefix(64)
+    let (rows, columns) = candidates.min { cost($0) < cost($1) } ?? (1, 1)
     self.rows = rows
     self.columns = columns
     count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)

@@ -9,6 +9,7 @@ struct TrainingRun {
   private let options: TrainCommand
   private let device: Device
   private let split: DatasetSplit
+  private let cache: ImageCachePlan?
   let configuration: RunConfiguration
   private let firstUse: FirstUse
 
@@ -49,10 +50,28 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
+    cache = try options.cache.plan(
+      for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth))
     firstUse = FirstUse(model: configuration.model, batchSize: configuration.batchSize)
     KernelPreparation.start(
       model: configuration.model, batchSize: configuration.batchSize, on: device,
       isNew: try !firstUse.isKnown(device.description))
+  }
+
+  /// The data, from the cache where there is one.
+  private func loadedSplit(_ stop: StopRequest) throws -> DatasetSplit {
+    guard let cache else { return split }
+    let images: ImageCache
+    do {
+      images = try cache.carryOut(
+        workers: configuration.workers, say: { say("Cache    \($0)") }, line: { ProgressLine(title: $0, total: $1) },
+        check: { if let status = stop.exitStatus { throw ExitCode(status) } })
+    } catch let code as ExitCode {
+      say("Stopped before the first step")
+      throw code
+    }
+    say("Cache    \(images.count) photos of \(images.height)×\(images.width), \(formatBytes(images.bytes))")
+    return DatasetSplit(training: split.training.cached(in: images), validation: split.validation.cached(in: images))
   }
 
   /// Trains, from the beginning or from a checkpoint.
@@ -61,7 +80,7 @@ struct TrainingRun {
     let stop = StopRequest.onSignals {
       FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
     }
-    let folder = try RunDirectory(options.output)
+    let folder = try openOutputFolder(options.output)
     try folder.claim()
     let checkpoints = CheckpointFolder(run: folder.path)
     if checkpoint == nil { try clear(checkpoints, of: folder) }
@@ -74,6 +93,7 @@ struct TrainingRun {
     describe(classifier)
     try firstUse.check(device.description, say: say)
 
+    let split = try loadedSplit(stop)
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
     let training = loader(
