@@ -247,7 +247,7 @@ struct FilterGradientUnits {
   ///   - channels: input channels that a window holds.
   ///   - pixels: most output pixels of a unit. 128 are 16 KiB of dy for 32 channels, half a first-level cache.
   init(_ g: ConvolutionGeometry, channels: Int, pixels: Int) {
-    let limit = 128 * 272  // floats: 136 KiB
+    let limit = Self.windowLimit
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
@@ -269,7 +269,14 @@ struct FilterGradientUnits {
     self.rows = rows
     self.columns = columns
     count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
-    capacity = max(limit, window(1, 1))
+    capacity = Self.capacity(g, channels: channels)
+  }
+
+  /// Floats that a window had better not exceed: 136 KiB.
+  private static let windowLimit = 128 * 272
+
+  static func capacity(_ g: ConvolutionGeometry, channels: Int) -> Int {
+    max(windowLimit, g.kernelHeight * g.kernelWidth * channels)
   }
 }
 

@@ -136,8 +136,8 @@ package struct ConvolutionSpace: Sendable {
         ?? covers(vectors: vectors, outputs: product.outputs)
         ?? fits(
           privateBytes: 4
-            * (FilterGradientUnits(geometry, channels: geometry.kernelWidth > 1 ? geometry.inputs : 272, pixels: pixels)
-              .capacity + (pixels + rows) * 16 * vectors))
+            * (FilterGradientUnits.capacity(geometry, channels: geometry.kernelWidth > 1 ? geometry.inputs : 272)
+              + (pixels + rows) * 16 * vectors))
     case .gather:
       return algorithm != .tiled && pass == .inputGradient && !geometry.isDense ? nil : otherKernel
     case .winograd(let tiles, let vectors):
