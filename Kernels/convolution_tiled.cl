@@ -9,7 +9,7 @@
 //   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
 //   conv_tiled_filter_gradient  rows are (tap, input channel), columns output channels, terms output pixels
 //
-// Baked: KH KW SH SW (kernel and stride), TM TN (tile), RM RN (4 x 4 tiles a work-item has down and across), FLAT
+// Baked: KH KW SH SW (kernel and stride), TM TN TK (tile), RM RN (4 x 4 tiles a work-item has down and across), FLAT
 // (terms of conv_tiled are counted through all taps instead of tap by tap, for channels that are no multiple of TK), VX
 // VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST (prologue on load),
 // GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose
@@ -46,7 +46,9 @@
 #define FILTER_GRADIENT 0
 #endif
 
+#ifndef TK
 #define TK 16
+#endif
 #define COLUMNS (TN / (4 * RN))
 #define ROWS (TM / (4 * RM))
 #define ITEMS (COLUMNS * ROWS)

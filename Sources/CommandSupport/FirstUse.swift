@@ -3,7 +3,7 @@ import Fovea
 import KernelVerification
 
 /// The short check of a device's kernels before something is trained on it for the first time, remembered in the user's
-/// cache folder by device, driver, model and kernels.
+/// cache folder by device, driver, model, kernels and their tuning.
 package struct FirstUse {
   /// Why a device is not trained on.
   package struct WrongResults: Error, CustomStringConvertible {
@@ -66,7 +66,7 @@ package struct FirstUse {
     \(device.name)
     \(device.driverVersion)
     \(device.openCLVersion)
-    kernels \(String(KernelSource.libraryFingerprint, radix: 16))
+    kernels \(String(KernelSource.libraryFingerprint, radix: 16)), tuned \(device.convolutionTable?.date ?? "never")
     batch \(batchSize)
     \(try jsonText(model))
 

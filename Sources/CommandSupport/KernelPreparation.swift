@@ -15,6 +15,8 @@ package enum KernelPreparation {
 
   private struct Request: Codable {
     var device: String
+    /// Whether kernels are those that were measured on it.
+    var isTuned: Bool
     var model: ModelDescription
     var batchSize: Int
     /// The process that asked; without it there is nobody to prepare for.
@@ -30,7 +32,8 @@ package enum KernelPreparation {
     Tensor(uninitialized: [1], on: device).fill(1)
     guard isNew || device.counters.buildSeconds - before > slowBuild else { return }
     let request = Request(
-      device: device.description.selector, model: model, batchSize: batchSize,
+      device: device.description.selector, isTuned: device.description.convolutionTable != nil, model: model,
+      batchSize: batchSize,
       parent: ProcessInfo.processInfo.processIdentifier)
     guard let executable = Bundle.main.executableURL, let data = try? JSONEncoder().encode(request) else {
       return
@@ -58,7 +61,10 @@ package enum KernelPreparation {
   }
 
   private static func serve(_ request: Request) throws {
-    let device = try Device.open(request.device)
+    var options = DeviceOptions()
+    options.device = request.device
+    options.noTuning = !request.isTuned
+    let device = try options.open()
     let plan = try StepPlan(trainingStepOf: request.model, batchSize: request.batchSize, on: device.description)
     for launch in plan.compilations.reversed() {
       guard getppid() == request.parent else { return }

@@ -11,7 +11,7 @@ public struct OpenCLInstallation: Encodable {
   public let drivers: [Driver]
   /// Graphics processors that the system sees, with or without a driver.
   public let graphics: [Graphics]
-  /// Folders where drivers keep compiled kernels.
+  /// Folders where drivers keep compiled kernels, and where we do for drivers that keep none.
   public let caches: [Cache]
 
   /// A driver as the loader finds it.
@@ -55,6 +55,7 @@ public struct OpenCLInstallation: Encodable {
       ("NVIDIA", environment["CUDA_CACHE_PATH"] ?? home + "/.nv/ComputeCache"),
       ("Intel", environment["NEO_CACHE_DIR"] ?? cacheHome + "/neo_compiler_cache"),
       ("Mesa", environment["MESA_SHADER_CACHE_DIR"] ?? cacheHome + "/mesa_shader_cache"),
+      ("Fovea", UserCache.folder(environment: environment) + "/programs"),
     ].map { Cache(driver: $0, folder: $1, bytes: Self.size(of: $1)) }
   }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Foundation
 import Fovea
+import KernelVerification
 
 struct BenchCompare: ParsableCommand {
   static let configuration = CommandConfiguration(

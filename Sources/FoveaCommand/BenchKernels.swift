@@ -46,7 +46,7 @@ struct BenchKernels: ParsableCommand {
     print(
       String(
         format: "%@\nroofs: %.0f GFLOP/s, %.1f GB/s; one step: %.0f ms in %d launches and copies",
-        device.description.summary, peak.flopsPerSecond * 1e-9, peak.bytesPerSecond * 1e-9, total, entries.count))
+        device.description.header, peak.flopsPerSecond * 1e-9, peak.bytesPerSecond * 1e-9, total, entries.count))
     print("      ms  share  GFLOP/s    GB/s  of roof  launches")
     for row in rows.prefix(lines) {
       print(

@@ -37,15 +37,12 @@ struct TiledKernelResources {
     structure = ([window] + flags).joined(separator: " ")
     tileText = "\(rows)×\(columns)"
 
-    let terms = 16
-    items = rows / (4 * down) * (columns / (4 * across))
-    let quadsA = (rows * terms / 4 + items - 1) / items
-    let quadsB = (columns * terms / 4 + items - 1) / items
-    let tiles = terms * (rows / 4 + 1 + columns / 4 + 1)
-    let sums = has("EPILOGUE") && has("EAFFINE") ? 2 * across * items : 0
-    localBytes = 16 * max(tiles, sums)
-    let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * quadsA
-    registers = 16 * down * across + 4 + 4 * across + 4 * (quadsA + quadsB) + coordinates + 24
+    let tile = TiledConvolution.Tile(
+      rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16])
+    items = tile.items
+    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE"))
+    let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * tile.quads(rows)
+    registers = tile.accumulators + tile.operands + tile.fetched + coordinates + 24
   }
 }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Foundation
 import Fovea
+import KernelVerification
 import NeuralNetwork
 import Training
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Foundation
 import Fovea
+import KernelVerification
 
 struct BenchStep: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -60,7 +61,7 @@ struct BenchStep: ParsableCommand {
     let middle = median(times)
     let flops = after.flops - before.flops
     let report = Report(
-      device: device.description.summary, model: workload.model.model, pass: inference ? "inference" : "training",
+      device: device.description.header, model: workload.model.model, pass: inference ? "inference" : "training",
       precision: (workload.model.precision ?? .float32).rawValue,
       batchSize: options.batchSize, secondsToFirstStep: first, medianSeconds: middle,
       enqueueSeconds: enqueueSeconds, imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,

@@ -91,12 +91,6 @@ final class BenchWorkload {
   }
 }
 
-func median(_ values: [Double]) -> Double {
-  let sorted = values.sorted()
-  let middle = sorted.count / 2
-  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
 /// Largest resident size of this process so far, in bytes.
 func peakResidentBytes() -> Int {
   var usage = rusage()

@@ -39,6 +39,10 @@ struct Devices: ParsableCommand {
     var capabilities: [String]
     /// What is wrong; nil for a device that computes, or was not tried.
     var problem: String?
+    /// Where `fovea tune` keeps what it measures on the device.
+    var tuningFile: String
+    /// When that was, or why it is not used.
+    var tuning: String
   }
 
   func run() throws {
@@ -50,13 +54,22 @@ struct Devices: ParsableCommand {
         computeUnits: device.computeUnits, largestWorkGroup: device.maximumWorkGroupSize,
         memoryBytes: device.globalMemory, largestAllocationBytes: device.maximumAllocation,
         localMemoryBytes: device.localMemory, capabilities: Self.capabilities(of: device),
-        problem: test ? Self.problem(of: device) : nil)
+        problem: test ? Self.problem(of: device) : nil,
+        tuningFile: UserCache.folder() + "/" + TuningDatabase.name(for: device), tuning: Self.tuning(of: device))
     }
     let installation = OpenCLInstallation()
     let advice = installation.advice(hasDevices: !devices.isEmpty, vendors: devices.map(\.vendor))
     let report = Report(devices: rows, installation: installation, advice: advice)
     json ? print(try jsonText(report)) : printText(report)
     if !rows.contains(where: { $0.problem == nil }) { throw ExitCode.failure }
+  }
+
+  private static func tuning(of device: DeviceDescription) -> String {
+    switch TuningDatabase.read(for: device) {
+    case .none: "never tuned"
+    case .usable(let database): "tuned \(database.date)"
+    case .unusable(let why): "not used: \(why)"
+    }
   }
 
   /// A small sum on the device, from compiling its kernel to reading the result; what went wrong, in one line.
@@ -88,6 +101,7 @@ struct Devices: ParsableCommand {
       print(
         "      memory      \(formatBytes(device.memoryBytes)), largest buffer "
           + "\(formatBytes(device.largestAllocationBytes)), local \(formatBytes(device.localMemoryBytes))")
+      print("      kernels     \(device.tuning); `fovea tune` writes \(device.tuningFile)")
       if !device.capabilities.isEmpty { print("      also        \(device.capabilities.joined(separator: ", "))") }
       if test { print("      test        \(device.problem ?? "it compiles and computes")") }
     }

@@ -11,6 +11,6 @@ struct FoveaTool: ParsableCommand {
     version: "fovea \(foveaVersion)",
     subcommands: [
       Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,
-      Compare.self, Verify.self, Bench.self,
+      Compare.self, Verify.self, Tune.self, Bench.self,
     ])
 }

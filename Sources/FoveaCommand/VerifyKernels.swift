@@ -64,7 +64,7 @@ extension Verify {
   private func printTable(
     _ report: KernelReport, _ device: DeviceDescription, _ seconds: Double, programs: Int
   ) {
-    print("\(device.summary)")
+    print(device.header)
     print("kernels               cases  worst error     limit")
     for group in report.groups {
       let failed = report.failures.contains { failure in group.worst.map { $0.what == failure.comparison.what } ?? false

@@ -7,6 +7,8 @@ package struct StepPlan: Sendable {
   package let launches: [PlannedLaunch]
   /// The convolutions it asks for, each structure once, in their order.
   package let convolutions: [ConvolutionCall]
+  /// How often it asks for each.
+  package let convolutionCounts: [ConvolutionCall: Int]
 
   package var programs: Set<PlannedProgram> { Set(launches.map(\.program)) }
 
@@ -31,8 +33,12 @@ package struct StepPlan: Sendable {
     let observer = ConvolutionCall.Observer()
     try ConvolutionCall.$observer.withValue(observer) { try body(device) }
     launches = device.takePlan()
-    var seen: Set<ConvolutionCall> = []
-    convolutions = observer.calls.filter { seen.insert($0).inserted }
+    var counts: [ConvolutionCall: Int] = [:]
+    convolutions = observer.calls.filter { call in
+      counts[call, default: 0] += 1
+      return counts[call] == 1
+    }
+    convolutionCounts = counts
   }
 }
 
@@ -66,6 +72,15 @@ extension ConvolutionCall {
     // Views that lie as a dense block's do: kernels read whole quads of them.
     check.viewMargins = (before: 16, after: 16)
     return check
+  }
+
+  /// How its passes are computed on such a device.
+  func configurations(on description: DeviceDescription) -> [ConvolutionPass: ConvolutionConfiguration] {
+    let algorithm = ConvolutionAlgorithm.choose(for: description)
+    return Dictionary(
+      uniqueKeysWithValues: ConvolutionPass.allCases.map {
+        ($0, description.configuration(of: $0, geometry, algorithm))
+      })
   }
 
   /// The programs of all its passes when it runs as it is.

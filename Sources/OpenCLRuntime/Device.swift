@@ -25,7 +25,9 @@ public final class Device: @unchecked Sendable {
     public var launches = 0
     /// Programs compiled, one for each combination of text and options.
     public var programsBuilt = 0
-    /// Host time spent on compiling them.
+    /// Of these, taken from a cache of compiled programs.
+    package var programsLoaded = 0
+    /// Host time spent on compiling and loading them.
     public var buildSeconds = 0.0
     /// Floating-point operations and bytes moved at the least, of launches while `countsCosts` was set.
     public var flops = 0.0
@@ -406,6 +408,24 @@ public final class Device: @unchecked Sendable {
   private func program(_ state: inout State, _ key: ProgramKey) throws -> cl_program {
     if let program = state.programs[key] { return program }
     let start = DispatchTime.now().uptimeNanoseconds
+    // No -cl-fast-relaxed-math: it would change results and hide NaN. Contraction to FMA is allowed by default.
+    let options = "-cl-std=CL1.2 \(key.options) \(additionalOptions)"
+    let cacheKey = ProgramCache.Key(key.source, options: options, on: description)
+    let program: cl_program
+    if let loaded = load(cacheKey, options) {
+      program = loaded
+      state.counters.programsLoaded += 1
+    } else {
+      program = try compile(key, options)
+      if let cache = description.programCache, let binary = binary(of: program) { cache.store(binary, for: cacheKey) }
+    }
+    state.programs[key] = program
+    state.counters.programsBuilt += 1
+    state.counters.buildSeconds += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+    return program
+  }
+
+  private func compile(_ key: ProgramKey, _ options: String) throws -> cl_program {
     var status: cl_int = 0
     let program = key.source.text.withCString { text in
       var text: UnsafePointer<CChar>? = text
@@ -414,18 +434,50 @@ public final class Device: @unchecked Sendable {
     guard let program else {
       throw OpenCLError.callFailed(call: "clCreateProgramWithSource", code: status, device: description.name)
     }
-    // No -cl-fast-relaxed-math: it would change results and hide NaN. Contraction to FMA is allowed by default.
     var deviceID: cl_device_id? = description.deviceID
-    status = clBuildProgram(program, 1, &deviceID, "-cl-std=CL1.2 \(key.options) \(additionalOptions)", nil, nil)
+    status = clBuildProgram(program, 1, &deviceID, options, nil, nil)
     guard status == CL_SUCCESS else {
       let log = buildLog(program)
       clReleaseProgram(program)
       throw OpenCLError.buildFailed(program: key.source.name, options: key.options, log: log, device: description.name)
     }
-    state.programs[key] = program
-    state.counters.programsBuilt += 1
-    state.counters.buildSeconds += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
     return program
+  }
+
+  /// The program that the cache holds, if it holds one that the driver takes.
+  private func load(_ key: ProgramCache.Key, _ options: String) -> cl_program? {
+    guard let cache = description.programCache, let binary = cache.binary(for: key) else { return nil }
+    let program = binary.withUnsafeBytes { bytes in
+      var deviceID: cl_device_id? = description.deviceID
+      var size = bytes.count
+      var pointer = bytes.bindMemory(to: UInt8.self).baseAddress
+      var binaryStatus: cl_int = 0
+      var status: cl_int = 0
+      return clCreateProgramWithBinary(context, 1, &deviceID, &size, &pointer, &binaryStatus, &status)
+    }
+    if let program {
+      var deviceID: cl_device_id? = description.deviceID
+      if clBuildProgram(program, 1, &deviceID, options, nil, nil) == CL_SUCCESS { return program }
+      clReleaseProgram(program)
+    }
+    cache.remove(key)
+    return nil
+  }
+
+  /// What the driver compiled a program to; nil where it does not tell.
+  private func binary(of program: cl_program) -> Data? {
+    var size = 0
+    guard
+      clGetProgramInfo(
+        program, cl_program_info(CL_PROGRAM_BINARY_SIZES), MemoryLayout<Int>.size, &size, nil) == CL_SUCCESS, size > 0
+    else { return nil }
+    var binary = Data(count: size)
+    let status = binary.withUnsafeMutableBytes { bytes in
+      var pointer = bytes.bindMemory(to: UInt8.self).baseAddress
+      return clGetProgramInfo(
+        program, cl_program_info(CL_PROGRAM_BINARIES), MemoryLayout<UnsafeMutablePointer<UInt8>?>.size, &pointer, nil)
+    }
+    return status == CL_SUCCESS ? binary : nil
   }
 
   private func buildLog(_ program: cl_program) -> String {

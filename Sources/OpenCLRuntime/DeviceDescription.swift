@@ -42,6 +42,13 @@ public struct DeviceDescription: @unchecked Sendable {
   /// OpenCL extensions, such as `cl_khr_fp16`.
   public let extensions: [String]
 
+  /// What was measured on this device, for those who choose its kernels; this module only carries it to whoever opens
+  /// the device or plans for it.
+  package var tuning: (any Sendable)?
+
+  /// Where whoever opens the device keeps its compiled programs; nil for nowhere.
+  package var programCache: ProgramCache?
+
   let platformID: cl_platform_id
   let deviceID: cl_device_id
 
@@ -60,6 +67,7 @@ public struct DeviceDescription: @unchecked Sendable {
     copy.computeUnits = computeUnits
     copy.localMemory = localMemory
     copy.maximumWorkGroupSize = maximumWorkGroupSize
+    copy.tuning = nil
     return copy
   }
 

@@ -13,8 +13,7 @@ public struct KernelSource: Sendable, Hashable {
   public init(name: String, text: String) {
     self.name = name
     self.text = text
-    // FNV-1a, 64 bits.
-    fingerprint = text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    fingerprint = fnv1a(text.utf8)
   }
 
   /// Hashes a fingerprint of the text.

@@ -14,9 +14,9 @@ public enum Padding: Sendable, Hashable {
 
 /// The extents of a convolution: images [batch, height, width, inputs] with filters [kernelHeight, kernelWidth, inputs,
 /// outputs].
-public struct ConvolutionGeometry: Sendable, Hashable {
+public struct ConvolutionGeometry: Sendable, Hashable, Codable {
   /// Images.
-  public let batch: Int
+  public private(set) var batch: Int
   /// Rows of an input image.
   public let height: Int
   /// Columns of an input image.
@@ -72,6 +72,13 @@ public struct ConvolutionGeometry: Sendable, Hashable {
   /// [batch, outHeight, outWidth, outputs].
   public var outputShape: Shape { [batch, outHeight, outWidth, outputs] }
 
+  /// The same over another number of images.
+  package func withBatch(_ batch: Int) -> ConvolutionGeometry {
+    var copy = self
+    copy.batch = batch
+    return copy
+  }
+
   /// Floating-point operations of one pass, a multiply-add counted as two.
   public var flops: Double {
     2 * Double(batch * outHeight * outWidth) * Double(outputs * inputs * kernelHeight * kernelWidth)
@@ -83,7 +90,7 @@ public struct ConvolutionGeometry: Sendable, Hashable {
       && outHeight == height && outWidth == width
   }
 
-  var label: String {
+  package var label: String {
     "\(kernelHeight)×\(kernelWidth)\(strideHeight > 1 ? "/\(strideHeight)" : "") \(inputs)→\(outputs) on \(batch)×\(height)×\(width)"
   }
 }
@@ -121,8 +128,8 @@ public enum ConvolutionAlgorithm: String, Sendable, CaseIterable {
   /// Overrides the choice by device, for tests and tuning.
   @TaskLocal public static var forced: ConvolutionAlgorithm?
 
-  static func choose(for device: Device) -> ConvolutionAlgorithm {
-    forced ?? (device.isCPU ? .winograd : .tiled)
+  package static func choose(for device: DeviceDescription) -> ConvolutionAlgorithm {
+    forced ?? (device.kind == .cpu ? .winograd : .tiled)
   }
 }
 
@@ -137,6 +144,9 @@ package struct ConvolutionCall: Sendable, Hashable {
   package let dtype: DType
   /// Whether a gradient flows to the input.
   package let wantsInputGradient: Bool
+  /// Elements from one pixel to the next: more than there are channels in a view of a channel stack.
+  package let inputStride: Int
+  package let outputStride: Int
 
   /// Sees the calls made on this task, for planning.
   @TaskLocal package static var observer: Observer?
@@ -153,8 +163,10 @@ package struct ConvolutionCall: Sendable, Hashable {
     fileprivate func note(_ call: ConvolutionCall) { noted.withLock { $0.append(call) } }
   }
 
-  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?) {
+  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?, to y: Tensor) {
     self.geometry = geometry
+    inputStride = x.base.pixelStride
+    outputStride = y.pixelStride
     preSlope = x.prologue.preSlope
     hasAffine = x.prologue.affine != nil
     postSlope = x.prologue.postSlope
@@ -191,8 +203,8 @@ extension TensorOperand {
     precondition(
       filter.dtype == .float32 && bias?.dtype ?? .float32 == .float32, "conv2d: filter and bias must be float32")
     y.willBeOverwritten()
-    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias))
-    let kernels = ConvolutionAlgorithm.choose(for: x.device).kernels
+    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias, to: y))
+    let kernels = ConvolutionAlgorithm.choose(for: x.device.description).kernels
     kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
@@ -243,8 +255,7 @@ protocol ConvolutionKernels: Sendable {
 extension ConvolutionAlgorithm {
   var kernels: any ConvolutionKernels {
     switch self {
-    case .vector: VectorConvolution(winograd: false)
-    case .winograd: VectorConvolution(winograd: true)
+    case .vector, .winograd: VectorConvolution(algorithm: self)
     case .tiled: TiledConvolution()
     }
   }

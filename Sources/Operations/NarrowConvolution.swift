@@ -14,11 +14,11 @@ struct NarrowConvolution {
     g.outputs <= 4 && g.kernelWidth > 1 && g.kernelWidth * g.inputs >= 16
   }
 
-  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor, pixels: Int, blocks: Int) {
     let device = x.device
-    let block = 24 / g.outputs
-    let tile = block * 3
-    let options = self.options + " -D TILE=\(tile) -D BLOCK=\(block)"
+    let tile = pixels * blocks
+    let options = self.options + " -D TILE=\(tile) -D BLOCK=\(pixels)"
+    let runVectors = Self.runVectors(g)
     let packed = Tensor(uninitialized: [g.kernelHeight, g.outputs, runVectors * 16], on: device)
     device.launch(
       .convolutionNarrow, "pack_filter_narrow", options: options,
@@ -35,15 +35,17 @@ struct NarrowConvolution {
       cost: LaunchCost("conv \(g.label)", flops: g.flops, bytes: Double(x.base.byteCount + y.byteCount)))
   }
 
-  func filterGradient(_ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination) {
+  func filterGradient(
+    _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination, vectors: Int, splitsPerUnit: Int
+  ) {
     let device = x.device
     let units = FilterGradientUnits(g, channels: g.inputs, pixels: 128)
-    let splits = max(1, min(units.count, device.description.computeUnits * 4))
+    let splits = max(1, min(units.count, device.description.computeUnits * splitsPerUnit))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     device.launch(
       .convolutionNarrow, "conv_filter_gradient_narrow",
-      options: options + " -D TILE=1 -D BLOCK=1 -D RB=\(min(runVectors, 24 / g.outputs)) -D CAPACITY=\(units.capacity)"
+      options: options + " -D TILE=1 -D BLOCK=1 -D RB=\(vectors) -D CAPACITY=\(units.capacity)"
         + x.prologueOptions(),
       global: [splits], local: device.independent(1),
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
@@ -57,7 +59,7 @@ struct NarrowConvolution {
   }
 
   /// 16-wide vectors that a run of (kernel column, input channel) takes.
-  private var runVectors: Int { (g.kernelWidth * g.inputs + 15) / 16 }
+  static func runVectors(_ g: ConvolutionGeometry) -> Int { (g.kernelWidth * g.inputs + 15) / 16 }
 
   private var options: String {
     "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(g.inputs)"

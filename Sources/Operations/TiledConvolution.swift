@@ -3,25 +3,52 @@ import TensorCore
 
 /// Convolution by `convolution_tiled.cl`; see there for the scheme.
 package struct TiledConvolution: ConvolutionKernels {
-  /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4.
-  package struct Tile: Sendable, Hashable {
+  /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4, some
+  /// terms at a time.
+  package struct Tile: Sendable, Hashable, Codable {
     package let rows: Int
     package let columns: Int
-    package var down = 1
-    package var across = 1
+    package let down: Int
+    package let across: Int
+    package let terms: Int
 
+    package init(rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16) {
+      self.rows = rows
+      self.columns = columns
+      self.down = down
+      self.across = across
+      self.terms = terms
+    }
+
+    /// Work-items of a work-group.
     package var items: Int { rows / (4 * down) * (columns / (4 * across)) }
-    var options: String { "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across)" }
+
+    var options: String { "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) -D TK=\(terms)" }
+
+    // What a work-item holds in 32-bit registers: sums, the operands of a step, and what it fetches for the next one.
+    package var accumulators: Int { 16 * down * across }
+    package var operands: Int { 4 + 4 * across }
+    package var fetched: Int { 4 * (quads(rows) + quads(columns)) }
+
+    /// Quads of `extent` rows or columns that a work-item fetches for a step.
+    package func quads(_ extent: Int) -> Int { (extent * terms / 4 + items - 1) / items }
+
+    /// Local memory of a work-group, by the macros of the kernel; with `sums` those of an affine's gradient.
+    package func localBytes(sums: Bool) -> Int {
+      16 * max(terms * (rows / 4 + 1 + columns / 4 + 1), sums ? 2 * across * items : 0)
+    }
+
+    /// Every pass with this tile, to force it.
+    package var everywhere: [ConvolutionPass: ConvolutionConfiguration] {
+      [.forward: .tiled(self), .inputGradient: .tiled(self), .filterGradient: .tiledFilterGradient(self, groups: 8)]
+    }
 
     func groups(_ rows: Int, _ columns: Int) -> Int {
       (rows + self.rows - 1) / self.rows * ((columns + self.columns - 1) / self.columns)
     }
   }
 
-  /// Overrides the choice of the tile, for tests and tuning.
-  @TaskLocal package static var forcedTile: Tile?
-
-  /// The tiles that `choose` picks from. The kernels need `rows / 4` and 4 to divide the number of work-items.
+  /// The tiles that `tile(rows:columns:on:)` picks from.
   package static let tiles = [
     Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
@@ -30,13 +57,12 @@ package struct TiledConvolution: ConvolutionKernels {
 
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
   /// device with it, small for devices with small work-groups.
-  static func tile(rows: Int, columns: Int, on device: Device) -> Tile {
-    if let forcedTile { return forcedTile }
-    let limit = device.description.maximumWorkGroupSize
+  static func tile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
+    let limit = device.maximumWorkGroupSize
     if limit < 256 { return limit < 64 ? Tile(rows: 16, columns: 16) : Tile(rows: 32, columns: 32) }
     if columns <= 16 { return Tile(rows: 256, columns: 16) }
     if columns <= 32 { return Tile(rows: 128, columns: 32) }
-    let enough = 4 * device.description.computeUnits
+    let enough = 4 * device.computeUnits
     let large = Tile(rows: 128, columns: 128, down: 2, across: 2)
     if columns > 64, large.groups(rows, columns) >= enough { return large }
     let tall = Tile(rows: 128, columns: 64, down: 2)
@@ -47,9 +73,9 @@ package struct TiledConvolution: ConvolutionKernels {
     let g = geometry
     let device = x.device
     let rows = g.batch * g.outHeight * g.outWidth
-    let tile = Self.tile(rows: rows, columns: g.outputs, on: device)
+    guard case .tiled(let tile) = device.configuration(of: .forward, g, .tiled) else { preconditionFailure("no tile") }
     let options =
-      tile.options + g.kernelOptions + flatOption(g, channels: g.inputs)
+      tile.options + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [y], channels: g.outputs) + x.prologueOptions()
     device.launch(
@@ -78,15 +104,15 @@ package struct TiledConvolution: ConvolutionKernels {
     // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
     let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device, dtype: x.base.dtype)
 
-    // Pixels of the largest phase, those that share the taps which reach them.
     let phases = g.strideHeight * g.strideWidth
-    let rows =
-      g.batch * ((g.height + g.strideHeight - 1) / g.strideHeight) * ((g.width + g.strideWidth - 1) / g.strideWidth)
-    let tile = Self.tile(rows: rows * phases, columns: g.inputs, on: device)
+    let rows = Self.gradientRows(g) / phases
+    guard case .tiled(let tile) = device.configuration(of: .inputGradient, g, .tiled) else {
+      preconditionFailure("no tile")
+    }
     let groups = (rows + tile.rows - 1) / tile.rows
     let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
     let options =
-      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs) + " -D GRADIENT=1" + dy.storageOptions
+      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs, tile) + " -D GRADIENT=1" + dy.storageOptions
       + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
       + epilogue.options
@@ -117,15 +143,14 @@ package struct TiledConvolution: ConvolutionKernels {
   ) {
     let g = geometry
     let device = x.device
-    let rows = g.kernelHeight * g.kernelWidth * g.inputs
+    let rows = Self.filterRows(g)
     let pixels = g.batch * g.outHeight * g.outWidth
     let size = rows * g.outputs
-    // At least 128 pixels a split and at most 64 MiB of partial gradients. Splits multiply the work-groups, so the tile
-    // is chosen as if there were as many rows.
-    let most = max(1, min(pixels / 128, (1 << 24) / max(size, 1)))
-    let tile = Self.tile(rows: rows * most, columns: g.outputs, on: device)
-    let wanted = 8 * device.description.computeUnits / tile.groups(rows, g.outputs)
-    let chunk = (pixels - 1) / max(1, min(wanted, most)) + 1
+    guard case .tiledFilterGradient(let tile, let perUnit) = device.configuration(of: .filterGradient, g, .tiled) else {
+      preconditionFailure("no tile")
+    }
+    let wanted = perUnit * device.description.computeUnits / tile.groups(rows, g.outputs)
+    let chunk = (pixels - 1) / max(1, min(wanted, Self.mostSplits(g))) + 1
     let splits = (pixels - 1) / chunk + 1
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
@@ -150,6 +175,21 @@ package struct TiledConvolution: ConvolutionKernels {
     finishFilterGradient(partials, splits: splits, to: dw)
   }
 
+  /// Rows of the data gradient's product: for each phase the pixels of the largest one, those that share the taps which
+  /// reach them.
+  static func gradientRows(_ g: ConvolutionGeometry) -> Int {
+    g.batch * ((g.height + g.strideHeight - 1) / g.strideHeight) * ((g.width + g.strideWidth - 1) / g.strideWidth)
+      * g.strideHeight * g.strideWidth
+  }
+
+  /// Rows of the filter gradient's product: pairs of tap and channel.
+  static func filterRows(_ g: ConvolutionGeometry) -> Int { g.taps * g.inputs }
+
+  /// At least 128 pixels a split and at most 64 MiB of partial gradients.
+  static func mostSplits(_ g: ConvolutionGeometry) -> Int {
+    max(1, min(g.batch * g.outHeight * g.outWidth / 128, (1 << 24) / max(filterRows(g) * g.outputs, 1)))
+  }
+
   /// Bytes that the work-groups of a product load and store: each tile loads its rows, of one tensor, and its columns, of
   /// another, for all terms, and there are `others`. Values in the padding count as well; the rows of an affine do not.
   private static func requestedBytes(
@@ -164,8 +204,8 @@ package struct TiledConvolution: ConvolutionKernels {
   // MARK: - Structure
 
   /// Whether terms run through all taps, which wastes less than filling up each tap's channels.
-  private func flatOption(_ g: ConvolutionGeometry, channels: Int) -> String {
-    g.kernelHeight * g.kernelWidth > 1 && channels % 16 != 0 ? " -D FLAT=1" : ""
+  private func flatOption(_ g: ConvolutionGeometry, channels: Int, _ tile: Tile) -> String {
+    g.kernelHeight * g.kernelWidth > 1 && channels % tile.terms != 0 ? " -D FLAT=1" : ""
   }
 
   /// Bakes aligned access in where every quad of channels of these tensors is complete and starts at 16 bytes.

@@ -3,27 +3,28 @@ import TensorCore
 
 /// Convolution by `convolution_vector.cl`; see there for the scheme. Shapes that other kernels suit better go there.
 struct VectorConvolution: ConvolutionKernels {
-  /// Whether 3×3 convolutions may go to Winograd's minimal filtering.
-  let winograd: Bool
+  /// Vector or Winograd: whether 3×3 convolutions may go to the latter.
+  let algorithm: ConvolutionAlgorithm
 
   func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
-    if NarrowConvolution.suits(geometry) {
-      return NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
+    switch x.device.configuration(of: .forward, geometry, algorithm) {
+    case .narrow(let pixels, let blocks):
+      NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y, pixels: pixels, blocks: blocks)
+    case .winograd(let tiles, let vectors):
+      WinogradConvolution(geometry).forward(x, filter: filter, bias: bias, to: y, tiles: tiles, vectors: vectors)
+    case .vector(let pixels, let vectors, let tiles):
+      let pass = Pass(geometry, pixels: pixels, vectors: vectors, tiles: tiles)
+      let packed = pack(filter, geometry, transposed: false, block: pass.block)
+      launch(pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, label: "conv \(geometry.label)")
+    case let other: preconditionFailure("\(other) for a forward pass")
     }
-    if winograd, WinogradConvolution.suits(geometry) {
-      return WinogradConvolution(geometry).forward(x, filter: filter, bias: bias, to: y)
-    }
-    let pass = Pass(geometry)
-    let packed = pack(filter, geometry, transposed: false, block: pass.block)
-    launch(pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, label: "conv \(geometry.label)")
   }
 
   func inputGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore
   ) {
-    if geometry.strideHeight != 1 || geometry.strideWidth != 1 {
-      return gatherInputGradient(geometry, x, filter: filter, dy, store)
-    }
+    let configuration = x.device.configuration(of: .inputGradient, geometry, algorithm)
+    if configuration == .gather { return gatherInputGradient(geometry, x, filter: filter, dy, store) }
     let dx = store.destination(for: x.base)
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
@@ -32,15 +33,17 @@ struct VectorConvolution: ConvolutionKernels {
     let accumulate = dx?.accumulate ?? false
     let epilogue = x.prologue.isIdentity ? nil : x
     let sums: Tensor?
-    if winograd, WinogradConvolution.suits(geometry) {
+    switch configuration {
+    case .winograd(let tiles, let vectors):
       sums = WinogradConvolution(geometry).inputGradient(
-        dy, filter: filter, to: target, accumulate: accumulate, epilogue: epilogue)
-    } else {
-      let pass = Pass(gradientOf: geometry)
+        dy, filter: filter, to: target, accumulate: accumulate, epilogue: epilogue, tiles: tiles, vectors: vectors)
+    case .vector(let pixels, let vectors, let tiles):
+      let pass = Pass(geometry.inputGradientGeometry, pixels: pixels, vectors: vectors, tiles: tiles)
       let packed = pack(filter, geometry, transposed: true, block: pass.block)
       sums = launch(
         pass, x: dy.deferred, packed: packed, bias: nil, y: target, accumulate: accumulate, epilogue: epilogue,
         label: "conv input gradient \(geometry.label)")
+    default: preconditionFailure("\(configuration) for a data gradient")
     }
     if let affine = x.prologue.affine, let daffine, let sums {
       finishAffineGradient(sums: sums, chunks: sums.shape[0], affine: affine, destination: daffine)
@@ -50,26 +53,38 @@ struct VectorConvolution: ConvolutionKernels {
   func filterGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
   ) {
-    if NarrowConvolution.suits(geometry) {
-      return NarrowConvolution(geometry).filterGradient(x, dy, to: dw)
+    switch x.device.configuration(of: .filterGradient, geometry, algorithm) {
+    case .narrowFilterGradient(let vectors, let splits):
+      NarrowConvolution(geometry).filterGradient(x, dy, to: dw, vectors: vectors, splitsPerUnit: splits)
+    case .winogradFilterGradient(let rows, let vectors, let channels, let tiles, let splits):
+      WinogradConvolution(geometry).filterGradient(
+        x, dy, to: dw, rows: rows, vectors: vectors, channels: channels, tiles: tiles, splitsPerUnit: splits)
+    case .vectorFilterGradient(let rows, let vectors, let pixels, let channels, let splits):
+      filterGradient(
+        geometry, x, dy, to: dw, rows: rows, vectors: vectors, pixels: pixels, channels: channels,
+        splitsPerUnit: splits)
+    case let other: preconditionFailure("\(other) for a filter gradient")
     }
-    if winograd, WinogradConvolution.suits(geometry) {
-      return WinogradConvolution(geometry).filterGradient(x, dy, to: dw)
-    }
+  }
+
+  private func filterGradient(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination, rows: Int,
+    vectors: Int, pixels: Int, channels: Int, splitsPerUnit: Int
+  ) {
     let g = geometry.flattenedIfPointwise
     let device = x.device
     // Channels of a 1×1 filter are cut into equal blocks that are work-items of their own.
-    let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + 255) / 256
+    let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + channels - 1) / channels
     let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
-    // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
+    // An odd number of cache lines keeps the pixels out of each other's cache sets; few sizes, for each is a program.
     let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
-    let units = FilterGradientUnits(g, channels: leadingDimension, pixels: 128)
-    let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
+    let units = FilterGradientUnits(g, channels: leadingDimension, pixels: pixels)
+    let splits = max(1, min(units.count, device.description.computeUnits * splitsPerUnit / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
-      + " -D PIXELS=\(units.pixels) -D NV=\(Self.vectors(g.outputs)) -D KB=\(Self.fittingBlock(g))"
+      + " -D PIXELS=\(pixels) -D NV=\(vectors) -D KB=\(rows)"
       + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
@@ -96,22 +111,12 @@ struct VectorConvolution: ConvolutionKernels {
     let tiles: Int
     let leadingDimension: Int
 
-    init(_ geometry: ConvolutionGeometry) {
+    init(_ geometry: ConvolutionGeometry, pixels: Int, vectors: Int, tiles: Int) {
       g = geometry.flattenedIfPointwise
-      vectors = VectorConvolution.vectors(g.outputs)
-      if g.kernelWidth > 1 {
-        leadingDimension = g.inputs
-        tile = VectorConvolution.fittingTile(g.outWidth, vectors: vectors)
-        tiles = 1
-      } else {
-        leadingDimension = g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
-        tile = 8
-        tiles = leadingDimension <= 272 ? 6 : 3
-      }
-    }
-
-    init(gradientOf geometry: ConvolutionGeometry) {
-      self.init(geometry.inputGradientGeometry)
+      tile = pixels
+      self.vectors = vectors
+      self.tiles = tiles
+      leadingDimension = VectorConvolution.leadingDimension(g)
     }
 
     /// Output channels a panel of packed filters covers.
@@ -187,7 +192,27 @@ struct VectorConvolution: ConvolutionKernels {
     if direct == nil { x.backpropagate(target, into: store) }
   }
 
-  // MARK: - Tile sizes
+  // MARK: - Sizes
+
+  /// Floats from one pixel of a packed window to the next; few values, for each is a program.
+  private static func leadingDimension(_ g: ConvolutionGeometry) -> Int {
+    if g.kernelWidth > 1 { return g.inputs }
+    return g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
+  }
+
+  /// Floats of the windows that a work-item of `conv_forward` packs.
+  static func windowFloats(_ g: ConvolutionGeometry, pixels: Int, tiles: Int) -> Int {
+    tiles * g.kernelHeight * ((pixels - 1) * g.strideWidth + g.kernelWidth) * leadingDimension(g)
+  }
+
+  /// How `conv_forward` computes a convolution that nobody measured.
+  static func standardProduct(_ g: ConvolutionGeometry) -> ConvolutionConfiguration {
+    let vectors = vectors(g.outputs)
+    if g.kernelWidth > 1 {
+      return .vector(pixels: fittingTile(g.outWidth, vectors: vectors), vectors: vectors, tiles: 1)
+    }
+    return .vector(pixels: 8, vectors: vectors, tiles: leadingDimension(g) <= 272 ? 6 : 3)
+  }
 
   /// 16-wide registers across the output channels.
   static func vectors(_ outputs: Int) -> Int { outputs > 16 ? 2 : 1 }
@@ -219,15 +244,12 @@ struct FilterGradientUnits {
   let count: Int
   /// Floats of a window.
   let capacity: Int
-  /// Most output pixels of a unit.
-  let pixels: Int
 
   /// - Parameters:
   ///   - channels: input channels that a window holds.
   ///   - pixels: most output pixels of a unit. 128 are 16 KiB of dy for 32 channels, half a first-level cache.
   init(_ g: ConvolutionGeometry, channels: Int, pixels: Int) {
-    self.pixels = pixels
-    let limit = 128 * 272  // floats: 136 KiB
+    let limit = Self.windowLimit
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
@@ -249,7 +271,14 @@ struct FilterGradientUnits {
     self.rows = rows
     self.columns = columns
     count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)
-    capacity = max(limit, window(1, 1))
+    capacity = Self.capacity(g, channels: channels)
+  }
+
+  /// Floats that a window had better not exceed: 136 KiB.
+  private static let windowLimit = 128 * 272
+
+  static func capacity(_ g: ConvolutionGeometry, channels: Int) -> Int {
+    max(windowLimit, g.kernelHeight * g.kernelWidth * channels)
   }
 }
 

@@ -15,34 +15,36 @@ struct WinogradConvolution {
       && g.inputs % 16 == 0 && g.outputs % 16 == 0 && g.inputs <= 512 && g.outputs <= 512
   }
 
-  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor, tiles: Int, vectors: Int) {
     launch(
-      x, packed: pack(filter, transposed: false), bias: bias, y: y, accumulate: false, label: "conv \(g.label)")
+      x, packed: pack(filter, transposed: false, vectors: vectors), bias: bias, y: y, accumulate: false, tiles: tiles,
+      vectors: vectors, label: "conv \(g.label)")
   }
 
   /// dx (+)= the data gradient, as a convolution of dy with the mirrored filter, through the gradient of `epilogue`'s
   /// pending steps. Returns the sums [groups, 2, channels] of their affine's gradient.
-  func inputGradient(_ dy: Tensor, filter: Tensor, to dx: Tensor, accumulate: Bool, epilogue: DeferredTensor?)
-    -> Tensor?
-  {
+  func inputGradient(
+    _ dy: Tensor, filter: Tensor, to dx: Tensor, accumulate: Bool, epilogue: DeferredTensor?, tiles: Int, vectors: Int
+  ) -> Tensor? {
     let pass = WinogradConvolution(g.inputGradientGeometry)
     return pass.launch(
-      dy.deferred, packed: pass.pack(filter, transposed: true), bias: nil, y: dx, accumulate: accumulate,
-      epilogue: epilogue, label: "conv input gradient \(g.label)")
+      dy.deferred, packed: pass.pack(filter, transposed: true, vectors: vectors), bias: nil, y: dx,
+      accumulate: accumulate, epilogue: epilogue, tiles: tiles, vectors: vectors,
+      label: "conv input gradient \(g.label)")
   }
 
-  func filterGradient(_ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination) {
+  func filterGradient(
+    _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination, rows: Int, vectors: Int, channels: Int,
+    tiles: Int, splitsPerUnit: Int
+  ) {
     let device = x.device
-    let channels = min(g.inputs, 128)
-    // As many tiles as keep the transformed input at about 450 KiB, within a second-level cache.
-    let tiles = min(96, 112 * 1024 / (16 * 16 * (channels / 16 | 1)))
     let groups = (tileCount + tiles - 1) / tiles
     let channelBlocks = (g.inputs + channels - 1) / channels
-    let splits = max(1, min(groups, device.description.computeUnits * 4 / channelBlocks))
+    let splits = max(1, min(groups, device.description.computeUnits * splitsPerUnit / channelBlocks))
     let partials = Tensor(uninitialized: [splits, 16, g.inputs, g.outputs], on: device)
     device.launch(
       .convolutionWinogradFilterGradient, "winograd_filter_gradient",
-      options: options(channels: channels, tiles: tiles) + " -D KB=\(16 / vectors)" + x.prologueOptions(),
+      options: options(channels: channels, tiles: tiles, vectors: vectors) + " -D KB=\(rows)" + x.prologueOptions(),
       global: [splits, channelBlocks], local: device.independent(2),
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
         + dy.storedArguments + [
@@ -64,16 +66,13 @@ struct WinogradConvolution {
 
   // MARK: - One pass of `winograd_forward`
 
-  /// Tiles of a work-item of the forward pass: with two vectors of outputs 24 of 32 registers.
-  private static let tiles = 12
-
   @discardableResult
   private func launch(
     _ x: DeferredTensor, packed: Tensor, bias: Tensor?, y: Tensor, accumulate: Bool, epilogue: DeferredTensor? = nil,
-    label: String
+    tiles: Int, vectors: Int, label: String
   ) -> Tensor? {
     let device = x.device
-    let groups = (tileCount + Self.tiles - 1) / Self.tiles
+    let groups = (tileCount + tiles - 1) / tiles
     let gradient = Epilogue(of: epilogue, items: groups, standIn: packed)
     let arguments =
       x.base.storedArguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
@@ -83,7 +82,7 @@ struct WinogradConvolution {
       ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
     device.launch(
       .convolutionWinograd, "winograd_forward",
-      options: options(channels: g.inputs, tiles: Self.tiles) + x.prologueOptions() + gradient.options,
+      options: options(channels: g.inputs, tiles: tiles, vectors: vectors) + x.prologueOptions() + gradient.options,
       global: [groups], local: device.independent(1), arguments,
       cost: LaunchCost(
         label, flops: g.flops,
@@ -92,7 +91,7 @@ struct WinogradConvolution {
     return gradient.sums
   }
 
-  private func pack(_ filter: Tensor, transposed: Bool) -> Tensor {
+  private func pack(_ filter: Tensor, transposed: Bool, vectors: Int) -> Tensor {
     let packed = Tensor(uninitialized: [16, g.inputs, g.outputs], on: filter.device)
     filter.device.launch(
       .convolutionFilters, "winograd_pack_filter", options: "-D VEC=16",
@@ -107,10 +106,13 @@ struct WinogradConvolution {
 
   private var tileCount: Int { g.batch * ((g.outHeight + 1) / 2) * ((g.outWidth + 1) / 2) }
 
-  /// 16-wide registers across the outputs.
-  private var vectors: Int { g.outputs % 32 == 0 ? 2 : 1 }
+  /// Floats of the transformed input and output, by the strides of `winograd.cl`.
+  static func transformedFloats(channels: Int, tiles: Int, vectors: Int) -> Int {
+    func oddLines(_ floats: Int) -> Int { (floats / 16 | 1) * 16 }
+    return 16 * (oddLines(tiles * oddLines(channels)) + oddLines(tiles * 16 * vectors))
+  }
 
-  private func options(channels: Int, tiles: Int) -> String {
+  private func options(channels: Int, tiles: Int, vectors: Int) -> String {
     "-D VEC=16 -D NV=\(vectors) -D CHANNELS=\(channels) -D TILES=\(tiles)"
   }
 }

@@ -95,7 +95,7 @@ public final class GradientStore {
   private let tape: Tape
   private var entries: [Int: Entry] = [:]
 
-  init(tape: Tape) {
+  package init(tape: Tape) {
     self.tape = tape
   }
 

@@ -218,7 +218,7 @@ extension TrainingRun {
 
   private func describe(_ classifier: ImageClassifier) {
     let c = configuration
-    say("Device   \(c.device)")
+    say("Device   \(device.description.header)")
     say(
       "Data     \(c.data ?? "synthetic, seed \(c.seed)"): \(c.trainingImages) training, \(c.validationImages) validation "
         + "images of \(c.classNames.count) classes (\(c.classNames.joined(separator: ", ")))")

@@ -91,7 +91,7 @@ import Testing
     func failures(_ options: String) throws -> [Comparison] {
       let device = try Device(Self.cpu.get(), additionalOptions: options)
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try TiledConvolution.$forcedTile.withValue(tile) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
       }.filter { !$0.passed }
     }
     #expect(try failures("").isEmpty)
@@ -107,7 +107,7 @@ import Testing
     let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
     for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
       _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try TiledConvolution.$forcedTile.withValue(tile) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
       }
     }
     let resources = device.programsInUse.compactMap { program in

@@ -31,10 +31,10 @@ extension DeviceTests {
     private func check(_ test: ConvolutionCase, tile: TiledConvolution.Tile? = nil) throws {
       let device = try DeviceTests.device.get()
       let expected = test.reference()
-      let tiled = try TiledConvolution.$forcedTile.withValue(tile) {
+      let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
-      let again = try TiledConvolution.$forcedTile.withValue(tile) {
+      let again = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
       #expect(tiled == again, "\(test): two runs differ")
@@ -133,6 +133,21 @@ extension DeviceTests {
     func affineOnly(stride: Int) throws {
       try check(
         ConvolutionCase(inputs: 33, outputs: 8, strides: (stride, stride), affine: true, post: 0, wantsInput: false))
+    }
+
+    @Test(
+      "tiles that only tuning takes, with other terms a step",
+      arguments: [
+        TiledConvolution.Tile(rows: 32, columns: 16, terms: 8), .init(rows: 16, columns: 32, across: 2, terms: 32),
+        .init(rows: 64, columns: 16, down: 4, terms: 8),
+      ])
+    func tunedTiles(tile: TiledConvolution.Tile) throws {
+      let device = try DeviceTests.device.get().description
+        .imitatingGPU(computeUnits: 2, localMemory: 32 << 10, maximumWorkGroupSize: 256)
+      let test = ConvolutionCase(height: 7, width: 6, inputs: 24, outputs: 20, affine: true, post: 0, twice: true)
+      #expect(tile.violation(on: device) == nil)
+      try check(test, tile: tile)
+      try check(ConvolutionCase(height: 7, width: 6, inputs: 7, outputs: 33, pre: 0.2), tile: tile)
     }
 
     @Test("every tile", arguments: pairs(TiledConvolution.tiles, TiledConvolution.tiles.indices.map { $0 % 2 + 1 }))

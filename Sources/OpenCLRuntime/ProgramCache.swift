@@ -1,0 +1,74 @@
+import Foundation
+
+/// Compiled programs in a folder, for drivers that keep none themselves: by device, driver, text and options.
+///
+/// Files appear whole or not at all, so that processes may share the folder, and carry a checksum: a damaged one is
+/// compiled again. What cannot be read or written only costs the time of compiling.
+package struct ProgramCache: Sendable {
+  private let folder: String
+
+  package init(folder: String) {
+    self.folder = folder
+  }
+
+  /// Whether compiled programs are worth keeping for a device. Drivers with a cache of their own load from it as fast.
+  package static func helps(_ device: DeviceDescription) -> Bool {
+    device.kind == .cpu && device.platformName.hasPrefix("Intel")
+  }
+
+  /// A program as a driver compiles it.
+  struct Key {
+    fileprivate let text: String
+
+    init(_ source: KernelSource, options: String, on device: DeviceDescription) {
+      text = """
+        \(device.platformName)
+        \(device.name)
+        \(device.driverVersion)
+        \(device.openCLVersion)
+        \(source.name) \(source.text.utf8.count) \(String(source.fingerprint, radix: 16))
+        \(options)
+
+        """
+    }
+
+    fileprivate var fileName: String { String(fnv1a(text.utf8), radix: 16) + ".bin" }
+  }
+
+  /// The binary kept under `key`; nil where there is none, or a damaged one.
+  func binary(for key: Key) -> Data? {
+    guard let file = FileManager.default.contents(atPath: path(of: key)) else { return nil }
+    // The name is short; the key inside decides.
+    let header = Data(key.text.utf8)
+    let start = header.count + Self.checksumBytes
+    guard file.count > start, file.starts(with: header) else { return nil }
+    let binary = file.suffix(from: start)
+    return file[header.count..<start].elementsEqual(Self.checksum(of: binary)) ? Data(binary) : nil
+  }
+
+  /// Keeps a binary in the place of what was there.
+  func store(_ binary: Data, for key: Key) {
+    let file = Data(key.text.utf8) + Self.checksum(of: binary) + binary
+    try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    // Atomic: to a file of its own name first, then renamed.
+    try? file.write(to: URL(fileURLWithPath: path(of: key)), options: .atomic)
+  }
+
+  /// Forgets what is kept under `key`, because the driver does not take it.
+  func remove(_ key: Key) {
+    try? FileManager.default.removeItem(atPath: path(of: key))
+  }
+
+  func path(of key: Key) -> String { folder + "/" + key.fileName }
+
+  private static let checksumBytes = 8
+
+  private static func checksum(of binary: Data) -> Data {
+    withUnsafeBytes(of: fnv1a(binary).littleEndian) { Data($0) }
+  }
+}
+
+/// FNV-1a, 64 bits.
+func fnv1a(_ bytes: some Sequence<UInt8>) -> UInt64 {
+  bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+}

@@ -1,0 +1,115 @@
+import OpenCLRuntime
+
+/// A pass of a convolution, as they are configured apart.
+package enum ConvolutionPass: String, Codable, Sendable, CaseIterable, CodingKeyRepresentable {
+  case forward, inputGradient, filterGradient
+}
+
+/// How a pass of a convolution is computed: by which kernel, with which values for what its file leaves open. All that
+/// are legal for a pass give the same values up to rounding, at different speeds; see `ConvolutionSpace`.
+package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
+  /// `conv_forward`, for forward pass and data gradient: pixels of a tile, vectors of outputs in registers, tiles of a
+  /// work-item.
+  case vector(pixels: Int, vectors: Int, tiles: Int)
+  /// `conv_filter_gradient`: rows of a block in registers by vectors of outputs, most pixels of a unit, most channels of
+  /// a work-item (of 1×1 filters), splits for each compute unit.
+  case vectorFilterGradient(rows: Int, vectors: Int, pixels: Int, channels: Int, splits: Int)
+  /// `conv_input_gradient_gather`, the only one for CPUs and strides; nothing is open.
+  case gather
+  /// `winograd_forward`, for forward pass and data gradient: tiles by vectors of outputs in registers.
+  case winograd(tiles: Int, vectors: Int)
+  /// `winograd_filter_gradient`: rows of a block in registers by vectors of outputs, most channels of a work-item, tiles
+  /// transformed at a time, splits for each compute unit.
+  case winogradFilterGradient(rows: Int, vectors: Int, channels: Int, tiles: Int, splits: Int)
+  /// `conv_forward_narrow`: pixels in registers, and how many such blocks a work-item takes.
+  case narrow(pixels: Int, blocks: Int)
+  /// `conv_filter_gradient_narrow`: vectors of a run in registers, splits for each compute unit.
+  case narrowFilterGradient(vectors: Int, splits: Int)
+  /// `conv_tiled`, for forward pass and data gradient.
+  case tiled(TiledConvolution.Tile)
+  /// `conv_tiled_filter_gradient`, with the number of work-groups for each compute unit that splits aim at.
+  case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
+
+  /// The kernel's name.
+  package var kernel: String {
+    switch self {
+    case .vector: "conv_forward"
+    case .vectorFilterGradient: "conv_filter_gradient"
+    case .gather: "conv_input_gradient_gather"
+    case .winograd: "winograd_forward"
+    case .winogradFilterGradient: "winograd_filter_gradient"
+    case .narrow: "conv_forward_narrow"
+    case .narrowFilterGradient: "conv_filter_gradient_narrow"
+    case .tiled: "conv_tiled"
+    case .tiledFilterGradient: "conv_tiled_filter_gradient"
+    }
+  }
+
+  /// Takes the place of every choice, by pass: for checks and for tuning. It must be legal.
+  @TaskLocal package static var forced: [ConvolutionPass: ConvolutionConfiguration] = [:]
+}
+
+extension ConvolutionConfiguration {
+  /// Without any measurement: what is right for devices of that kind.
+  package static func standard(
+    _ pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm,
+    on device: DeviceDescription
+  ) -> ConvolutionConfiguration {
+    if algorithm == .tiled { return standardTiled(pass, geometry, on: device) }
+    // The outputs of the product, which lie along vectors.
+    let product = geometry.product(of: pass)
+    let narrow = NarrowConvolution.suits(geometry)
+    let winograd = algorithm == .winograd && WinogradConvolution.suits(geometry)
+    switch pass {
+    case .forward where narrow:
+      return .narrow(pixels: 24 / geometry.outputs, blocks: 3)
+    case .inputGradient where !geometry.isDense:
+      return .gather
+    case .forward where winograd, .inputGradient where winograd:
+      // With two vectors of outputs 24 of 32 registers.
+      return .winograd(tiles: 12, vectors: product.outputs % 32 == 0 ? 2 : 1)
+    case .forward, .inputGradient:
+      return VectorConvolution.standardProduct(product)
+    case .filterGradient where narrow:
+      return .narrowFilterGradient(
+        vectors: min(NarrowConvolution.runVectors(geometry), 24 / geometry.outputs), splits: 4)
+    case .filterGradient where winograd:
+      let channels = min(geometry.inputs, 128)
+      let vectors = geometry.outputs % 32 == 0 ? 2 : 1
+      // As many tiles as keep the transformed input at about 450 KiB, within a second-level cache.
+      return .winogradFilterGradient(
+        rows: 16 / vectors, vectors: vectors, channels: channels,
+        tiles: min(96, 112 * 1024 / (16 * 16 * (channels / 16 | 1))), splits: 4)
+    case .filterGradient:
+      return .vectorFilterGradient(
+        rows: VectorConvolution.fittingBlock(geometry), vectors: VectorConvolution.vectors(geometry.outputs),
+        pixels: 128, channels: 256, splits: 4)
+    }
+  }
+
+  private static func standardTiled(
+    _ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription
+  ) -> ConvolutionConfiguration {
+    switch pass {
+    case .forward:
+      return .tiled(
+        TiledConvolution.tile(rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, on: device))
+    case .inputGradient:
+      return .tiled(TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, on: device))
+    case .filterGradient:
+      // Splits multiply the work-groups, so the tile is chosen as if there were as many rows.
+      let rows = TiledConvolution.filterRows(g) * TiledConvolution.mostSplits(g)
+      return .tiledFilterGradient(TiledConvolution.tile(rows: rows, columns: g.outputs, on: device), groups: 8)
+    }
+  }
+}
+
+extension ConvolutionGeometry {
+  /// The convolution that a pass computes as: itself, but for the data gradient of a stride of 1 the one over dy.
+  func product(of pass: ConvolutionPass) -> ConvolutionGeometry {
+    pass == .inputGradient && isDense ? inputGradientGeometry : self
+  }
+
+  /// Whether windows follow each other without a stride.
+  var isDense: Bool { strideHeight == 1 && strideWidth == 1 }
+}

@@ -1,0 +1,85 @@
+import OpenCLRuntime
+import Synchronization
+
+/// Measured choices of configurations by pass and shape, whatever the batch; see `ConvolutionChoices`.
+package struct ConvolutionTable: Sendable, Hashable {
+  private struct Key: Hashable {
+    var pass: ConvolutionPass
+    var shape: ConvolutionGeometry
+  }
+
+  private var entries: [Key: ConvolutionConfiguration] = [:]
+  /// When it was measured, ISO 8601; no two tables of a device have the same.
+  package let date: String
+
+  /// Empty.
+  package init(date: String) { self.date = date }
+
+  /// The choice for a pass of convolutions like that one, of any batch: a smaller last batch must not need programs of
+  /// its own.
+  package subscript(pass: ConvolutionPass, geometry: ConvolutionGeometry) -> ConvolutionConfiguration? {
+    get { entries[Key(pass: pass, shape: geometry.withBatch(1))] }
+    set { entries[Key(pass: pass, shape: geometry.withBatch(1))] = newValue }
+  }
+}
+
+extension DeviceDescription {
+  /// What was measured on this device; without it every pass has its standard configuration.
+  package var convolutionTable: ConvolutionTable? {
+    get { tuning as? ConvolutionTable }
+    set { tuning = newValue }
+  }
+
+  /// The summary and whether kernels were chosen by measurement.
+  package var header: String {
+    summary + ", " + (convolutionTable.map { "kernels tuned \($0.date.prefix(10))" } ?? "default kernels")
+  }
+
+  /// How a pass is computed on such a device: as `forced`, or as the device's table says where that is legal, or by the
+  /// standard.
+  package func configuration(
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm
+  ) -> ConvolutionConfiguration {
+    if let forced = ConvolutionConfiguration.forced[pass] { return forced }
+    if let measured = convolutionTable?[pass, geometry],
+      ConvolutionSpace(pass, geometry, algorithm, on: self).violation(of: measured) == nil
+    {
+      return measured
+    }
+    return .standard(pass, geometry, algorithm, on: self)
+  }
+}
+
+/// The configurations of a device's convolutions, each worked out once.
+final class ConvolutionChoices: Sendable {
+  private struct Key: Hashable {
+    var pass: ConvolutionPass
+    var geometry: ConvolutionGeometry
+    var algorithm: ConvolutionAlgorithm
+  }
+
+  private let known = Mutex<[Key: ConvolutionConfiguration]>([:])
+
+  func configuration(
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm, on device: Device
+  ) -> ConvolutionConfiguration {
+    guard ConvolutionConfiguration.forced.isEmpty else {
+      return device.description.configuration(of: pass, geometry, algorithm)
+    }
+    return known.withLock { known in
+      let key = Key(pass: pass, geometry: geometry, algorithm: algorithm)
+      if let configuration = known[key] { return configuration }
+      let configuration = device.description.configuration(of: pass, geometry, algorithm)
+      known[key] = configuration
+      return configuration
+    }
+  }
+}
+
+extension Device {
+  func configuration(
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm
+  ) -> ConvolutionConfiguration {
+    cached("convolution choices") { ConvolutionChoices() }.configuration(of: pass, geometry, algorithm, on: self)
+  }
+}

@@ -1,0 +1,147 @@
+import CommandSupport
+import Foundation
+import Fovea
+import Testing
+
+@testable import KernelVerification
+
+extension KernelVerificationTests {
+  @Suite struct TuningTests {
+    private static let cpu = Result { try DeviceSelection.pick("cpu", from: DeviceDescription.all()) }
+
+    /// A step of one pointwise convolution to 64 outputs.
+    private static func oneConvolution() throws -> StepPlan {
+      try StepPlan(on: cpu.get()) { device in
+        let x = Tensor(uninitialized: [3, 9, 11, 24], on: device)
+        let filter = Tensor(uninitialized: [1, 1, 24, 64], on: device)
+        _ = valueWithGradients(at: [x, filter]) { x.conv2d(filter: filter) }
+      }
+    }
+
+    /// On a device whose kernels apply an affine that is not there for one vector of outputs, and do not compile for
+    /// three (they divide by zero in a condition), candidates with these are turned away, the reason is kept, and others are timed all the same.
+    @Test func wrongCandidatesAreRejected() throws {
+      let plan = try Self.oneConvolution()
+      let task = try #require(TuningTask.tasks(of: plan, on: Self.cpu.get()).first { $0.pass == .forward })
+      #expect(task.standard == .vector(pixels: 8, vectors: 2, tiles: 6))
+      let breaking = "-DAFFINE=(NV==1) -DEPOST=(1/(NV!=3)-1)"
+      var tuner = try ConvolutionTuner(budget: 4, seed: 0) {
+        let device = try Device(Self.cpu.get(), additionalOptions: breaking)
+        try device.setProfiling(true)
+        return device
+      }
+      let record = try #require(
+        try tuner.tune(
+          task,
+          candidates: [
+            .vector(pixels: 8, vectors: 3, tiles: 1), .vector(pixels: 8, vectors: 1, tiles: 6),
+            .vector(pixels: 6, vectors: 2, tiles: 4),
+          ]))
+      #expect(record.answers(task))
+      #expect(record.trials[0].rejected?.contains("do not compile") == true)
+      #expect(record.trials[1].rejected?.hasPrefix("wrong") == true)
+      #expect(record.trials[0].timings.isEmpty && record.trials[1].timings.isEmpty)
+      let good = record.trials[2]
+      #expect(
+        good.timings.allSatisfy { !$0.milliseconds.isEmpty && $0.milliseconds.count == $0.standardMilliseconds.count })
+      #expect(!good.timings.isEmpty && (good.ratio != nil) != (good.rejected != nil))
+      #expect(
+        ![.vector(pixels: 8, vectors: 3, tiles: 1), .vector(pixels: 8, vectors: 1, tiles: 6)].contains(record.chosen))
+    }
+
+    /// Where the standard itself is wrong nothing is measured.
+    @Test func aWrongStandardIsAnError() throws {
+      let plan = try Self.oneConvolution()
+      let task = try #require(TuningTask.tasks(of: plan, on: Self.cpu.get()).first { $0.pass == .forward })
+      var tuner = try ConvolutionTuner(budget: 4, seed: 0) {
+        try Device(Self.cpu.get(), additionalOptions: "-DAFFINE=(NV==2)")
+      }
+      #expect(throws: ConvolutionTuner.StandardIsWrong.self) { try tuner.tune(task, candidates: []) }
+    }
+
+    /// With any choice a step has no more programs than without, the checks run all of them, and each task is its own.
+    @Test(arguments: ["cpu", "gpu"]) func tunedStepsAreChecked(kind: String) throws {
+      var device = try Self.cpu.get()
+      if kind == "gpu" {
+        device = device.imitatingGPU(computeUnits: 132, localMemory: 48 << 10, maximumWorkGroupSize: 1024)
+      }
+      let model = ModelDescription()
+      let plan = try StepPlan(trainingStepOf: model, batchSize: 16, on: device)
+      let tasks = try TuningTask.tasks(of: plan, on: device)
+      #expect(
+        tasks.count > 8
+          && Set(tasks.map { [$0.pass.rawValue] + $0.members.map(\.convolution.label) }).count == tasks.count)
+      var table = ConvolutionTable(date: "today")
+      for (index, task) in tasks.enumerated() {
+        let candidate = task.candidates[index * 7 % task.candidates.count]
+        for member in task.members { table[task.pass, member.convolution] = candidate }
+      }
+      device.convolutionTable = table
+      let tuned = try StepPlan(trainingStepOf: model, batchSize: 16, on: device)
+      #expect(tuned.programs.count <= plan.programs.count)
+      #expect(tuned.programs.subtracting(plan.programs).count >= tasks.count / 2)
+      let checks = try convolutionChecks(of: tuned, on: device, .short) + operationChecks(.short)
+      let covered = try checks.reduce(into: Set<PlannedProgram>()) { $0.formUnion(try $1.programs(device)) }
+      #expect(tuned.programs.subtracting(covered).isEmpty)
+    }
+
+    /// Compiled programs are kept where the driver keeps none, or as the environment says.
+    @Test func programsAreKeptWhereThatHelps() throws {
+      func keeps(_ environment: [String: String]) throws -> Bool {
+        try DeviceOptions.parse(["--device", "cpu"]).describe(environment: environment).programCache != nil
+      }
+      #expect(try keeps(["FOVEA_PROGRAM_CACHE": "on"]))
+      #expect(try !keeps(["FOVEA_PROGRAM_CACHE": "off"]))
+      let byDevice = try ProgramCache.helps(Self.cpu.get())
+      #expect(try keeps([:]) == byDevice)
+    }
+
+    /// The file is used as long as it is whole and of this driver and these kernels; otherwise one line says why not.
+    @Test func databaseIsReadOrSaidToBeUnusable() throws {
+      let cache = NSTemporaryDirectory() + "fovea-tuning-\(UUID().uuidString)"
+      defer { try? FileManager.default.removeItem(atPath: cache) }
+      let folder = cache + "/fovea"
+      let device = try Self.cpu.get()
+      var lines: [String] = []
+      func choice(_ options: [String] = [], tuning: String = "on") throws -> ConvolutionTable? {
+        lines = []
+        return try DeviceOptions.parse(["--device", device.selector] + options)
+          .describe(environment: ["XDG_CACHE_HOME": cache, "FOVEA_TUNING": tuning]) { lines.append($0) }
+          .convolutionTable
+      }
+      #expect(try choice() == nil && lines.isEmpty)
+
+      let plan = try Self.oneConvolution()
+      let task = try #require(TuningTask.tasks(of: plan, on: device).first { $0.pass == .forward })
+      let chosen = task.candidates[3]
+      let trial = TuningRecord.Trial(
+        configuration: chosen,
+        timings: [.init(member: 0, milliseconds: [1, 2, 4], standardMilliseconds: [4, 4, 4])], ratio: 0.5)
+      #expect(trial.timings[0].ratio == 0.5)
+      var database = TuningDatabase(for: device)
+      let record = TuningRecord(
+        pass: task.pass, members: task.members, standard: task.standard, chosen: chosen, trials: [trial])
+      database.add(record)
+      database.add(record)
+      #expect(database.records.count == 1)
+      try database.write(for: device, in: folder)
+      let table = try #require(try choice())
+      #expect(lines.isEmpty && table[.forward, task.members[0].convolution] == chosen)
+      #expect(try choice(["--no-tuning"]) == nil && choice(tuning: "off") == nil && lines.isEmpty)
+
+      let path = folder + "/" + TuningDatabase.name(for: device)
+      let text = try String(contentsOfFile: path, encoding: .utf8)
+      func expectUnusable(_ damaged: String, _ why: String) throws {
+        try damaged.write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(try choice() == nil)
+        #expect(lines.count == 1 && lines[0].contains(why), "\(lines)")
+      }
+      try expectUnusable(String(text.prefix(text.count / 2)), "damaged")
+      try expectUnusable(text.replacingOccurrences(of: device.driverVersion, with: "0.1"), "driver 0.1")
+      let kernels = String(KernelSource.libraryFingerprint, radix: 16)
+      try expectUnusable(text.replacingOccurrences(of: kernels, with: "0"), "other kernels")
+      try text.write(toFile: path, atomically: true, encoding: .utf8)
+      #expect(try choice() == table)
+    }
+  }
+}
