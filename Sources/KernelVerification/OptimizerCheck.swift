@@ -9,6 +9,8 @@ package struct OptimizerCheck: Sendable {
   package let name: String
   package let rule: OptimizerRule
   package var clipNorm: Float?
+  /// Whether the gradients are those of a scaled loss.
+  package var isScaled = false
   private let reference:
     @Sendable (inout ReferenceTensor, inout ReferenceTensor, inout ReferenceTensor, ReferenceTensor, Int) -> Void
 
@@ -36,10 +38,13 @@ package struct OptimizerCheck: Sendable {
       let clipped = Reference.clipByGlobalNorm([g], maximum: 0.5).gradients[0]
       Reference.sgd(&w, velocity: &first, gradient: clipped, learningRate: 0.05)
     },
+    OptimizerCheck(name: "Adam of a scaled loss", rule: .adam(), isScaled: true) { w, first, second, g, step in
+      Reference.adam(&w, first: &first, second: &second, gradient: g, step: step, learningRate: 0.05)
+    },
   ]
 
   private init(
-    name: String, rule: OptimizerRule, clipNorm: Float? = nil,
+    name: String, rule: OptimizerRule, clipNorm: Float? = nil, isScaled: Bool = false,
     reference:
       @escaping @Sendable (
         inout ReferenceTensor, inout ReferenceTensor, inout ReferenceTensor, ReferenceTensor, Int
@@ -48,6 +53,7 @@ package struct OptimizerCheck: Sendable {
     self.name = name
     self.rule = rule
     self.clipNorm = clipNorm
+    self.isScaled = isScaled
     self.reference = reference
   }
 
@@ -62,14 +68,16 @@ package struct OptimizerCheck: Sendable {
   package func run(on device: Device, count: Int = 7) throws -> [Comparison] {
     let model = OneWeight(count)
     let arena = ParameterArena(model, on: device, seed: 1)
-    let optimizer = Optimizer(rule, schedule: .constant(0.05), clipNorm: clipNorm, arena: arena)
+    let lossScale = isScaled ? LossScale(on: device) : nil
+    let optimizer = Optimizer(
+      rule, schedule: .constant(0.05), clipNorm: clipNorm, lossScale: lossScale, arena: arena)
     var weight = ReferenceTensor([count])
     if !device.isPlanning { weight = ReferenceTensor([count], values: try model.weight.tensor.floats()) }
     var (first, second) = (ReferenceTensor([count]), ReferenceTensor([count]))
     for step in 1...5 {
       let gradient = ReferenceTensor.random([count], seed: UInt64(step))
       let factors = gradient.tensor(on: device)
-      let (loss, gradients) = valueWithGradients { (model.weight.tensor * factors).sum() }
+      let (loss, gradients) = valueWithGradients(seed: lossScale?.seed) { (model.weight.tensor * factors).sum() }
       optimizer.update(gradients, loss: loss)
       reference(&weight, &first, &second, gradient, step)
     }
