@@ -75,7 +75,7 @@ struct Tune: ParsableCommand {
     }
     let records = tasks.compactMap { task in database.records.first { $0.answers(task) } }
     if json {
-      print(try jsonText(records))
+      say(try jsonText(records))
     } else {
       printTable(records)
     }
@@ -86,26 +86,26 @@ struct Tune: ParsableCommand {
   }
 
   private func printTable(_ records: [TuningRecord]) {
-    print("default ms     best ms  ratio  convolution")
+    say("default ms     best ms  ratio  convolution")
     var saved = 0.0
     for record in records {
       let chosen = record.trials.last { $0.configuration == record.chosen }
       for timing in chosen?.timings ?? record.standardTimings {
         let standard = median(timing.standardMilliseconds)
         let ratio = chosen == nil ? 1 : timing.ratio
-        print(
+        say(
           String(format: "%10.3f  %10.3f  %5.2f  ", standard, standard * ratio, ratio)
             + "\(record.pass.rawValue) \(record.members[timing.member].convolution.label)")
       }
       let launches = record.members.reduce(0) { $0 + $1.launches }
       let wrong = record.trials.filter { $0.ratio == nil && $0.timings.isEmpty }.count
-      print(
+      say(
         "\(String(repeating: " ", count: 31))\(record.name): \(launches) launches a step, \(record.trials.count) trials"
           + (wrong > 0 ? ", \(wrong) rejected before timing" : "")
           + "; \(chosen == nil ? "the default" : "\(record.chosen)")")
       saved += record.millisecondsSaved
     }
-    print(String(format: "%.1f ms a step less, by these timings", saved))
+    say(String(format: "%.1f ms a step less, by these timings", saved))
   }
 }
 

@@ -5,7 +5,7 @@ import ReferenceOperations
 import TensorCore
 
 /// Convolutions whose pass has the same program by the standard. They get one configuration, so that a tuned step needs
-/// no more programs than another.
+/// hardly more programs than another: one where two passes shared it.
 package struct TuningTask: Sendable {
   package let pass: ConvolutionPass
   /// By work, most first.
