@@ -7,7 +7,8 @@ public struct TrainedModelOptions: ParsableArguments {
   /// The run's folder.
   @Option(
     help: ArgumentHelp(
-      "Folder of a run: its model and its best weights. Default: runs/latest, unless --weights is given.",
+      "Folder of a run: its best weights, and its model in place of the defaults below. Default: runs/latest, unless "
+        + "--weights is given.",
       valueName: "dir"))
   public var run: String?
 

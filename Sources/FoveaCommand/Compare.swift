@@ -12,7 +12,7 @@ struct Compare: ParsableCommand {
       the backbone's initial weights. Run the same command again to go on where it stopped, with more seeds or more arms \
       too. What follows -- is given to `train`:
 
-        fovea compare --arms resizer,bilinear,bicubic --seeds 5 -- --epochs 3 --limit 256
+        fovea compare --arms resizer,bilinear,bicubic -- --epochs 3 --limit 256
       """)
 
   @Option(

@@ -315,14 +315,7 @@ public final class Trainer {
       correct: results.correct.storage.buffer.enqueueRead(floats: 1, at: results.correct.elementOffset), count: count)
   }
 
-  private func oneHot(_ labels: [Int32]) -> [Float] {
-    var values = [Float](repeating: 0, count: labels.count * classes)
-    for (row, label) in labels.enumerated() {
-      precondition(label >= 0 && Int(label) < classes, "Trainer: label \(label) of \(classes) classes")
-      values[row * classes + Int(label)] = 1
-    }
-    return values
-  }
+  private func oneHot(_ labels: [Int32]) -> [Float] { oneHotRows(labels, classes: classes) }
 }
 
 /// Why training stopped.

@@ -228,7 +228,7 @@ extension TrainingRun {
         + "\(classifier.trainableParameterCount) trainable"
         + (c.model.precision.map { ", values between layers in \($0.rawValue)" } ?? ""))
     say(
-      "Run      \(c.epochs) epochs of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
+      "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
   }
 }

@@ -30,9 +30,8 @@ struct Net: Module {
 /// The photos of `range` as bytes [count, 32, 32, 3], and their classes as rows of 0 and 1, [count, 2].
 func batch(_ range: Range<Int>, of data: some ImageDataset, on device: Device) throws -> (Tensor, Tensor) {
   let pixels: [UInt8] = try range.flatMap { try data.pixels(at: $0, height: 32, width: 32) }
-  let targets: [Float] = range.flatMap { data.label(at: $0) == 0 ? [1, 0] : [0, 1] }
   let photos = Tensor(pixels, shape: [range.count, 32, 32, 3], on: device)
-  return (photos, Tensor(targets, shape: [range.count, 2], on: device))
+  return (photos, Tensor.oneHot(range.map { data.label(at: $0) }, classes: 2, on: device))
 }
 
 /// Trains a net on 1600 pictures and returns the share of 256 others that it then gets right.

@@ -7,12 +7,12 @@ public struct ImageClassifier: Module {
   /// Adds no level to parameter names.
   public let name: String? = ""
   /// What brings photos to the size of the backbone.
-  public let resizer: ImageResizer
+  public let resizer: any ImageResizer
   /// What classifies the resized images.
   public let backbone: DenseNet
 
   /// A classifier of the two parts.
-  public init(resizer: ImageResizer, backbone: DenseNet) {
+  public init(resizer: any ImageResizer, backbone: DenseNet) {
     self.resizer = resizer
     self.backbone = backbone
   }
@@ -51,53 +51,49 @@ public struct ImageClassifier: Module {
   }
 }
 
-/// What brings photos to the size that the backbone sees.
-public enum ImageResizer: Module {
-  case learnable(LearnableResizer)
-  case muller(MullerResizer)
-  /// A plain resize without weights: the baseline.
-  case plain(height: Int, width: Int, Interpolation)
-
-  /// Adds no level to parameter names.
-  public var name: String? { "" }
-
+/// What brings photos to the size that the backbone sees: ``LearnableResizer``, ``MullerResizer``, ``PlainResizer`` or a
+/// module of your own, which an ``ImageClassifier`` trains, saves and exports as it does these.
+public protocol ImageResizer: Module {
   /// Size of the images that come out.
-  public var targetSize: (height: Int, width: Int) {
-    switch self {
-    case .learnable(let resizer): resizer.options.targetSize
-    case .muller(let resizer): resizer.options.targetSize
-    case .plain(let height, let width, _): (height, width)
-    }
-  }
+  var targetSize: (height: Int, width: Int) { get }
 
   /// How the plain resize, or the one inside, interpolates.
-  public var interpolation: Interpolation {
-    switch self {
-    case .learnable(let resizer): resizer.options.interpolation
-    case .muller(let resizer): resizer.options.interpolation
-    case .plain(_, _, let interpolation): interpolation
-    }
-  }
+  var interpolation: Interpolation { get }
 
+  /// [batch, height, width, 3] with values of 0…1 to [batch, targetSize.height, targetSize.width, 3].
+  func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor
+
+  /// Writes down, for summaries and ONNX files, the operations that lead from images to images of `self.targetSize`.
+  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value
+}
+
+extension ImageResizer {
   /// [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
   public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: targetSize) }
+}
 
-  /// [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3].
-  public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
-    switch self {
-    case .learnable(let resizer): resizer(images, targetSize: targetSize)
-    case .muller(let resizer): resizer(images, targetSize: targetSize)
-    case .plain(_, _, let interpolation):
-      images.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
-    }
+/// A plain resize without weights: the baseline.
+public struct PlainResizer: ImageResizer {
+  /// Adds no level to parameter names.
+  public let name: String? = ""
+  /// Size of the images that come out.
+  public let targetSize: (height: Int, width: Int)
+  /// How it interpolates.
+  public let interpolation: Interpolation
+
+  /// A resize to `height` × `width`.
+  public init(height: Int, width: Int, _ interpolation: Interpolation = .bilinear) {
+    targetSize = (height, width)
+    self.interpolation = interpolation
   }
-  /// Writes the same down.
-  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
-    switch self {
-    case .learnable(let resizer): resizer.describe(in: &graph, images)
-    case .muller(let resizer): resizer.describe(in: &graph, images)
-    case .plain(let height, let width, let interpolation):
-      graph.resize(images, to: (height, width), interpolation, antialias: false, name: "resize")
-    }
+
+  /// [batch, height, width, channels] to [batch, targetSize.height, targetSize.width, channels].
+  public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
+    images.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
+  }
+
+  /// The one operation.
+  public func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+    graph.resize(images, to: targetSize, interpolation, antialias: false, name: "resize")
   }
 }

@@ -6,7 +6,7 @@ import TensorCore
 /// Keras example of that name builds it: a plain resize plus a small residual net that adds what the task needs.
 ///
 /// Images [batch, height, width, 3] with values 0…1 to [batch, targetHeight, targetWidth, 3].
-public struct LearnableResizer: Module {
+public struct LearnableResizer: ImageResizer {
   /// The level in parameter names, as in Keras's example.
   public let name: String? = "learnable_resizer"
 
@@ -85,8 +85,11 @@ public struct LearnableResizer: Module {
     output = conv(n, 3, 7)
   }
 
-  /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
-  public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: options.targetSize) }
+  /// Size of the images that come out.
+  public var targetSize: (height: Int, width: Int) { options.targetSize }
+
+  /// How the resizes inside interpolate.
+  public var interpolation: Interpolation { options.interpolation }
 
   /// Images [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3]: the weights fit any size.
   public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
@@ -107,7 +110,7 @@ public struct LearnableResizer: Module {
   }
 
   /// Writes the same down: images of 0…1 to images.
-  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+  public func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
     graph.within(name) { graph in
       var numbers = LayerNumbers()
       func resized(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {

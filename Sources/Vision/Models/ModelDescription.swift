@@ -31,7 +31,10 @@ public struct ModelDescription: Sendable, Equatable, Codable {
 
   /// The parts of a model that can be frozen.
   public enum Part: String, Sendable, Codable, CaseIterable {
-    case resizer, backbone
+    /// The resizer in front.
+    case resizer
+    /// The whole classifier behind it.
+    case backbone
     /// The backbone without its last layer, the classes.
     case features
   }
@@ -71,7 +74,7 @@ public struct ModelDescription: Sendable, Equatable, Codable {
         precision: precision ?? .float32))
   }
 
-  private func front(_ interpolation: Interpolation) -> ImageResizer {
+  private func front(_ interpolation: Interpolation) -> any ImageResizer {
     if model.hasPrefix("resizer+") {
       var options = LearnableResizer.Options()
       options.targetSize = (targetHeight, targetWidth)
@@ -81,16 +84,16 @@ public struct ModelDescription: Sendable, Equatable, Codable {
       options.batchNormMomentum = batchNormMomentum
       options.isTrainable = frozen != .resizer
       options.precision = precision ?? .float32
-      return .learnable(LearnableResizer(options))
+      return LearnableResizer(options)
     }
     if model.hasPrefix("muller+") {
       var options = MullerResizer.Options()
       options.targetSize = (targetHeight, targetWidth)
       options.interpolation = interpolation
       options.isTrainable = frozen != .resizer
-      return .muller(MullerResizer(options))
+      return MullerResizer(options)
     }
-    return .plain(height: targetHeight, width: targetWidth, interpolation)
+    return PlainResizer(height: targetHeight, width: targetWidth, interpolation)
   }
 
   /// Whether a resizer with weights comes first; otherwise a plain resize does.
@@ -102,11 +105,17 @@ public struct ModelDescription: Sendable, Equatable, Codable {
 
 /// Why a model cannot be built.
 public enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// No model has that name.
   case unknownModel(String)
+  /// No interpolation has that name.
   case unknownInterpolation(String)
+  /// Height and width that the backbone cannot halve often enough.
   case targetTooSmall(Int, Int)
+  /// A number by its name, its value and the least that it may be.
   case numberTooSmall(String, Int, least: Int)
+  /// A momentum outside 0 ..< 1.
   case momentumOutOfRange(Float)
+  /// That model has no resizer with weights.
   case noResizerToFreeze(String)
 
   /// Why it cannot be built and what would do, in one line.

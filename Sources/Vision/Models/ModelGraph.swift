@@ -96,11 +96,13 @@ extension ModelGraph {
     add(.input, [], shape: [1, height, width, channels], name: name)
   }
 
-  mutating func scale(_ x: Value, by factor: Float, name: String) -> Value {
+  /// factor · x.
+  public mutating func scale(_ x: Value, by factor: Float, name: String) -> Value {
     add(.scale(factor), [x], shape: x.shape, name: name)
   }
 
-  mutating func resize(
+  /// [batch, height, width, channels] to that size.
+  public mutating func resize(
     _ x: Value, to size: (height: Int, width: Int), _ interpolation: Interpolation, antialias: Bool, name: String
   ) -> Value {
     add(
@@ -108,7 +110,8 @@ extension ModelGraph {
       name: name)
   }
 
-  mutating func convolution(_ layer: Conv2D, _ x: Value) -> Value {
+  /// The layer with its weights, under its own name, else `conv`.
+  public mutating func convolution(_ layer: Conv2D, _ x: Value) -> Value {
     let geometry = ConvolutionGeometry(
       input: x.shape, filter: layer.kernel.shape, strides: layer.strides, padding: layer.padding)
     let pads: (Int, Int, Int, Int)
@@ -127,20 +130,24 @@ extension ModelGraph {
       shape: geometry.outputShape, name: layer.name ?? "conv")
   }
 
-  mutating func batchNorm(_ layer: BatchNorm, _ x: Value) -> Value {
+  /// The layer with its weights, under its own name, else `bn`.
+  public mutating func batchNorm(_ layer: BatchNorm, _ x: Value) -> Value {
     add(.batchNorm(layer), [x], shape: x.shape, name: layer.name ?? "bn")
   }
 
-  mutating func leakyReLU(_ x: Value, slope: Float, name: String) -> Value {
+  /// x, or slope · x below 0.
+  public mutating func leakyReLU(_ x: Value, slope: Float, name: String) -> Value {
     add(.leakyReLU(slope: slope), [x], shape: x.shape, name: name)
   }
 
-  mutating func sum(_ a: Value, _ b: Value, name: String) -> Value {
+  /// a + b, of the same shape.
+  public mutating func sum(_ a: Value, _ b: Value, name: String) -> Value {
     precondition(a.shape == b.shape, "ModelGraph: \(a.shape) + \(b.shape)")
     return add(.add, [a, b], shape: a.shape, name: name)
   }
 
-  mutating func concatenate(_ values: [Value], name: String) -> Value {
+  /// The channels of all, one after another.
+  public mutating func concatenate(_ values: [Value], name: String) -> Value {
     add(
       .concatenate, values, shape: values[0].shape.withChannels(values.reduce(0) { $0 + $1.shape.channels }), name: name
     )

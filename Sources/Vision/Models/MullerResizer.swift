@@ -11,7 +11,7 @@ import TensorCore
 ///
 /// in the order of the authors' published code. All scalars start at 0: it starts as the plain resize. Images
 /// [batch, height, width, 3] with values 0…1 to [batch, targetHeight, targetWidth, 3].
-public struct MullerResizer: Module {
+public struct MullerResizer: ImageResizer {
   /// The level in parameter names, as in the authors' code.
   public let name: String? = "muller_resizer"
 
@@ -52,8 +52,11 @@ public struct MullerResizer: Module {
     biases = scalars("bias")
   }
 
-  /// Images [batch, height, width, 3] to [batch, targetHeight, targetWidth, 3].
-  public func callAsFunction(_ images: Tensor) -> Tensor { self(images, targetSize: options.targetSize) }
+  /// Size of the images that come out.
+  public var targetSize: (height: Int, width: Int) { options.targetSize }
+
+  /// How the resizes inside interpolate.
+  public var interpolation: Interpolation { options.interpolation }
 
   /// Images [batch, height, width, 3] to [batch, targetSize.height, targetSize.width, 3].
   public func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
@@ -76,7 +79,7 @@ public struct MullerResizer: Module {
   }
 
   /// Writes the same down.
-  func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+  public func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
     graph.within(name) { graph in
       var numbers = LayerNumbers()
       func resized(_ x: ModelGraph.Value, _ graph: inout ModelGraph) -> ModelGraph.Value {

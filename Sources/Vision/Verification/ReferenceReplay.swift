@@ -84,10 +84,10 @@ private final class Replay {
       classifier = nil
       arena = ParameterArena(RootedModule(resizer), on: device)
     case .resizerDenseNet121, .denseNet121:
-      let front: ImageResizer =
+      let front: any ImageResizer =
         reference.model == .denseNet121
-        ? .plain(height: reference.targetSize.height, width: reference.targetSize.width, reference.interpolation)
-        : .learnable(LearnableResizer(options))
+        ? PlainResizer(height: reference.targetSize.height, width: reference.targetSize.width, reference.interpolation)
+        : LearnableResizer(options)
       let classifier = ImageClassifier(resizer: front, backbone: DenseNet(classes: reference.classes))
       self.classifier = classifier
       resizer = nil

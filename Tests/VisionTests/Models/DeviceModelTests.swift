@@ -48,7 +48,7 @@ import Testing
     var losses: [Float] = []
     for usesChannelStack in [true, false] {
       let classifier = ImageClassifier(
-        resizer: .learnable(LearnableResizer(options)), backbone: DenseNet(usesChannelStack: usesChannelStack))
+        resizer: LearnableResizer(options), backbone: DenseNet(usesChannelStack: usesChannelStack))
       let arena = ParameterArena(classifier, on: device, seed: 3)
       for parameter in arena.parameters where parameter.name.hasPrefix("densenet") && parameter.name.hasSuffix("beta") {
         arena.set(parameter, to: Array(repeating: 3, count: parameter.shape.count))

@@ -17,7 +17,53 @@ extension DeviceModelTests {
     (description.targetHeight, description.targetWidth) = (33, 38)
     description.filters = 3
     description.blocks = 2
-    let classifier = try description.build()
+    try compare(description.build(), on: device)
+  }
+
+  /// What the tutorial makes, as the resizer of the main model.
+  private struct OwnResizer: ImageResizer {
+    let targetSize = (height: 33, width: 38)
+    let interpolation = Interpolation.bicubic
+    let look = Conv2D(inputs: 3, filters: 4, kernelSize: 3, name: "look")
+    let tell = Conv2D(inputs: 4, filters: 3, kernelSize: 1, name: "tell")
+
+    func callAsFunction(_ images: Tensor, targetSize: (height: Int, width: Int)) -> Tensor {
+      func small(_ x: some TensorOperand) -> Tensor {
+        x.resized(height: targetSize.height, width: targetSize.width, interpolation: interpolation)
+      }
+      return small(images) + tell(small(look(images).leakyReLU(slope: 0.3)))
+    }
+
+    func describe(in graph: inout ModelGraph, _ images: ModelGraph.Value) -> ModelGraph.Value {
+      graph.within("resizer") { graph in
+        let plain = graph.resize(images, to: targetSize, interpolation, antialias: false, name: "plain")
+        let detail = graph.leakyReLU(graph.convolution(look, images), slope: 0.3, name: "bend")
+        let small = graph.resize(detail, to: targetSize, interpolation, antialias: false, name: "shrink")
+        return graph.sum(plain, graph.convolution(tell, small), name: "sum")
+      }
+    }
+  }
+
+  @Test func aResizerOfOnesOwnIsPartOfAModel() throws {
+    let device = try Self.device.get()
+    let classifier = ImageClassifier(resizer: OwnResizer(), backbone: DenseNet(classes: 3))
+    try compare(classifier, on: device)
+    let names = classifier.namedParameters().map(\.name).prefix(4)
+    #expect(names == ["resizer/look/kernel", "resizer/look/bias", "resizer/tell/kernel", "resizer/tell/bias"])
+    // Several, for the last maps have one pixel: of a single photo the batch's variance would be 0, and all gradients too.
+    var random = RandomNumbers(seed: 9)
+    let pixels = (0..<4 * 50 * 41 * 3).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+    let photos = Tensor(pixels, shape: [4, 50, 41, 3], on: device)
+    let targets = Tensor.oneHot([1, 0, 2, 1], classes: 3, on: device)
+    let gradients = withTraining {
+      valueWithGradients { classifier(photos).logits.softmaxCrossEntropy(targets: targets).loss }.gradients
+    }
+    let resizer = try #require(classifier.resizer as? OwnResizer)
+    let gradient = try #require(gradients[resizer.look.kernel.tensor]).floats()
+    #expect(gradient.contains { $0 != 0 } && gradient.allSatisfy { $0.isFinite })
+  }
+
+  private func compare(_ classifier: ImageClassifier, on device: Device) throws {
     let arena = ParameterArena(classifier, on: device, seed: 5)
     // Nothing may be at its start, where a mistake would not show.
     var random = RandomNumbers(seed: 8)
