@@ -14,6 +14,11 @@ public struct DeviceOptions: ParsableArguments {
   /// The defaults.
   public init() {}
 
+  /// What the device is, without opening it.
+  public func description() throws -> DeviceDescription {
+    try DeviceSelection.pick(device)
+  }
+
   /// Opens the device.
   public func open(profiling: Bool = false) throws -> Device {
     try Device.open(device, profiling: profiling)

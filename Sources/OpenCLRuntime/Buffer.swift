@@ -9,7 +9,8 @@ public final class Buffer: @unchecked Sendable {
   public let device: Device
   /// Bytes asked for; the memory behind it may be a little larger.
   public let byteCount: Int
-  /// Nil when the allocation failed: the device then carries the error, which the next read throws.
+  /// Nil when the allocation failed: the device then carries the error, which the next read throws. On a planning device
+  /// it has no memory.
   private let allocation: BufferPool.Allocation?
 
   var memory: cl_mem? { allocation?.memory }

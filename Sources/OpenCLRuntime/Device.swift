@@ -16,7 +16,8 @@ public final class Device: @unchecked Sendable {
   package let isPlanning: Bool
 
   private let additionalOptions: String
-  private let context: cl_context
+  /// Nil for a planning device, as is its queue.
+  private let context: cl_context?
   private let state: Mutex<State>
 
   /// Counts of what the device was asked to do since it was opened.
@@ -34,7 +35,7 @@ public final class Device: @unchecked Sendable {
   }
 
   private struct State: @unchecked Sendable {
-    var queue: cl_command_queue
+    var queue: cl_command_queue?
     var isProfiling: Bool
     var failure: OpenCLError?
     var kernels: [KernelKey: cl_kernel] = [:]
@@ -63,36 +64,38 @@ public final class Device: @unchecked Sendable {
   /// - Parameter profiling: whether launches are timed from the start.
   /// - Throws: `OpenCLError.noPlatform`, `noDevice` or `callFailed`.
   public static func open(_ selection: String? = nil, profiling: Bool = false) throws -> Device {
-    let text = selection ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto"
-    return try Device(DeviceSelection.pick(text, from: DeviceDescription.all()), profiling: profiling)
+    try Device(DeviceSelection.pick(selection), profiling: profiling)
   }
 
   /// Opens a device of ``DeviceDescription/all()``; most callers want ``open(_:profiling:)``.
   ///
   /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
   public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
-    try self.init(description, profiling: profiling, planning: false)
+    try self.init(description, profiling: profiling, additionalOptions: "")
   }
 
   /// - Parameter additionalOptions: what every program is compiled with besides its own options, for tests that break
   ///   kernels on purpose.
   package convenience init(_ description: DeviceDescription, additionalOptions: String) throws {
-    try self.init(description, profiling: false, planning: false, additionalOptions: additionalOptions)
+    try self.init(description, profiling: false, additionalOptions: additionalOptions)
   }
 
-  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`. Operations decide
-  /// there as they do on a device of that description, which need not be the one that is there. Reading values from it
-  /// is a mistake.
-  package convenience init(planning description: DeviceDescription) throws {
-    try self.init(description, profiling: false, planning: true)
+  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`, and its pool counts
+  /// what would be in use. Operations decide there as they do on a device of that description, which need not be the one
+  /// that is there and is not opened. Reading values from it is a mistake.
+  package init(planning description: DeviceDescription) {
+    self.description = description
+    additionalOptions = ""
+    isPlanning = true
+    pool = BufferPool(planningWithHostMemory: description.kind == .cpu)
+    context = nil
+    state = Mutex(State(queue: nil, isProfiling: false))
   }
 
-  private init(
-    _ description: DeviceDescription, profiling: Bool, planning: Bool, additionalOptions: String = ""
-  ) throws {
+  private init(_ description: DeviceDescription, profiling: Bool, additionalOptions: String) throws {
     self.description = description
     self.additionalOptions = additionalOptions
-    isPlanning = planning
+    isPlanning = false
     pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
@@ -108,7 +111,7 @@ public final class Device: @unchecked Sendable {
     state = Mutex(State(queue: queue, isProfiling: profiling))
   }
 
-  private static func makeQueue(_ context: cl_context, _ description: DeviceDescription, profiling: Bool) throws
+  private static func makeQueue(_ context: cl_context?, _ description: DeviceDescription, profiling: Bool) throws
     -> cl_command_queue
   {
     var status: cl_int = 0
@@ -120,6 +123,7 @@ public final class Device: @unchecked Sendable {
   }
 
   deinit {
+    guard !isPlanning else { return }
     state.withLock { state in
       clFinish(state.queue)
       for kernel in state.kernels.values { clReleaseKernel(kernel) }
@@ -177,7 +181,6 @@ public final class Device: @unchecked Sendable {
   /// A buffer of `byteCount` bytes with undefined contents.
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
-    if isPlanning { return Buffer(device: self, byteCount: byteCount, allocation: nil) }
     if let allocation = pool.allocate(max(byteCount, 1), context: context) {
       return Buffer(device: self, byteCount: byteCount, allocation: allocation)
     }
@@ -289,7 +292,7 @@ public final class Device: @unchecked Sendable {
   /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
-    let value = make()
+    let value = labellingMemory(.constants, make)
     state.withLock { $0.cache[key] = value }
     return value
   }
@@ -297,8 +300,8 @@ public final class Device: @unchecked Sendable {
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
-      guard state.failure == nil, !isPlanning else { return }
-      let status = body(state.queue)
+      guard state.failure == nil, let queue = state.queue else { return }
+      let status = body(queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
       }
@@ -308,8 +311,8 @@ public final class Device: @unchecked Sendable {
   /// Runs a call that copies between host and device and gives its event; profiles list it under `label`.
   func enqueueCopy(_ name: String, _ label: String, bytes: Int, _ body: (cl_command_queue) -> (cl_int, cl_event?)) {
     state.withLock { state in
-      guard state.failure == nil else { return }
-      let (status, event) = body(state.queue)
+      guard state.failure == nil, let queue = state.queue else { return }
+      let (status, event) = body(queue)
       guard status == CL_SUCCESS else {
         state.failure = .callFailed(call: name, code: status, device: description.name)
         return
