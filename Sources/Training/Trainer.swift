@@ -116,16 +116,16 @@ public final class Trainer {
     defer { arena.statistics.storage.buffer.copy(from: saved.storage.buffer, count: bytes) }
     var index = 0
     while let batch = try batches() {
-      let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+      let photos = batch.photos(on: device)
       let logits = Phase.$current.withValue(.reestimation(batch: index)) { forward(photos) }
       // Reading one value keeps the host from running ahead with memory.
-      _ = try logits.storage.buffer.enqueueRead(floats: 1).wait()
+      if !device.isPlanning { _ = try logits.storage.buffer.enqueueRead(floats: 1).wait() }
       index += 1
     }
     return try body()
   }
 
-  private struct StepInFlight {
+  struct StepInFlight {
     let loss: PendingRead
     let correct: PendingRead
     let count: Int
@@ -165,7 +165,7 @@ public final class Trainer {
     return scores
   }
 
-  private func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
+  func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
     precondition(!batches.isEmpty, "Trainer: a step without a batch")
     guard batches.count > 1 else {
       let (loss, correct, gradients) = gradients(of: batches[0])
@@ -202,7 +202,7 @@ public final class Trainer {
     return (loss, correct ?? loss, gradients)
   }
 
-  private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
+  func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
     let (logits, loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
     var step = inFlight(loss, correct, batch.count)
     let read = logits.storage.buffer.enqueueRead(floats: logits.shape.count, at: logits.elementOffset)
@@ -244,9 +244,10 @@ public final class Trainer {
   private func loss(
     of batch: TrainingBatch, targets: [Float], labelSmoothing: Float
   ) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
-    let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
-    let targets = Tensor(enqueueing: targets, shape: [batch.count, classes], on: device)
-    let logits = forward(photos)
+    let (photos, targets) = device.labellingMemory(.input) {
+      (batch.photos(on: device), Tensor(enqueueing: targets, shape: [batch.count, classes], on: device))
+    }
+    let logits = device.labellingMemory(.activations) { forward(photos) }
     let (loss, correct) = logits.softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
     return (logits, loss, correct)
   }

@@ -37,8 +37,12 @@ public final class Optimizer: @unchecked Sendable {
     self.schedule = schedule
     self.clipNorm = clipNorm
     self.arena = arena
-    settings = Tensor.zeros([5], on: arena.device)
-    state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+    (settings, state) = arena.device.labellingMemory(.optimizer) {
+      (
+        Tensor.zeros([5], on: arena.device),
+        rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+      )
+    }
   }
 
   /// The rate that the next update uses.
