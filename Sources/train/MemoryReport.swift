@@ -35,8 +35,8 @@ extension RunConfiguration {
         let given = "--memory-limit \(formatBytes(limit.bytes))"
         let images = "\(images) \(images == 1 ? "image" : "images")"
         guard plan.held > limit.bytes else {
-          return "\(given): \(images) at once takes a buffer of \(formatBytes(plan.largestBuffer)), and the device gives "
-            + "none above \(formatBytes(device.maximumAllocation)); a smaller --input-size or --target-size helps"
+          return "\(given): \(images) at once needs a buffer of \(formatBytes(plan.largestBuffer)), and the device "
+            + "gives none above \(formatBytes(device.maximumAllocation)); a smaller --input-size or --target-size helps"
         }
         let need = "\(formatBytes(plan.held)) of device memory"
         return keepsMicroBatch
