@@ -86,7 +86,7 @@ let package = Package(
     .testTarget(name: "TensorBoardTests", dependencies: ["TensorBoard", protobuf]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"]),
-    .testTarget(name: "TrainCommandTests", dependencies: ["train", "Fovea", argumentParser]),
+    .testTarget(name: "TrainCommandTests", dependencies: ["train", "CommandSupport", "Fovea", argumentParser]),
     .testTarget(
       name: "KernelVerificationTests",
       dependencies: ["FoveaCommand", "CommandSupport", "Fovea", "KernelVerification", "ReferenceOperations"]),
@@ -95,6 +95,7 @@ let package = Package(
       dependencies: [
         "ONNXExport", "ONNXFormat", "Vision", "NeuralNetwork", "Operations", "OpenCLRuntime", "TensorCore", protobuf,
       ]),
+    .testTarget(name: "FoveaCommandTests", dependencies: ["FoveaCommand", "CommandSupport", argumentParser]),
     .testTarget(name: "CommandSupportTests", dependencies: ["CommandSupport", "Fovea", argumentParser]),
     .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),

@@ -53,7 +53,6 @@ kernel WIDE void winograd_forward(global const float *x, int xOffset, int xStrid
                           share, 16 * steps);
         prefetch_tiles(x + xOffset, xStride, height, width, CHANNELS, padTop, padLeft, tilesDown, tilesAcross,
                        first + TILES, next, n0 / NB * 16 * steps + share, outChannels / NB * 16 * steps);
-#pragma unroll 2
         for (int k = k0; k < min(k0 + PREFETCH_STEP, CHANNELS); k++) {
           float16 weights[NV];
 #pragma unroll

@@ -1,7 +1,7 @@
 // Updates over flat arenas of parameters, one launch for all of them. Hyper-parameters that change from step to step
-// lie in a small device buffer: settings[0] learning rate, [1] gradient factor (clipping), [2] and [3] bias
-// corrections, [4] not 0 once a loss was not finite: nothing is updated from then on, so that the weights which gave
-// that loss can be looked at. Work-items: vectors of VEC parameters.
+// lie in a small device buffer, which the host writes before the step: settings[0] learning rate, [1] gradient factor
+// (clipping), [2] and [3] bias corrections, [4] not 0 once a loss was not finite: nothing is updated from then on, so
+// that the weights which gave that loss can be looked at. Work-items: vectors of VEC parameters.
 
 // Keras's SGD. momentum 0: w -= lr * g. Else v = momentum * v - lr * g; w += v, or with Nesterov w += momentum * v -
 // lr*g.
@@ -49,13 +49,8 @@ kernel void clip_factor(global const float *squares, float limit, global float *
   settings[1] = norm > limit ? limit / norm : 1.0f;
 }
 
-// The factors of this step; a launch, because a write from the host would wait for the queue. One work-item.
-kernel void set_factors(global float *settings, float rate, float gradientFactor, float correction1, float correction2,
-                        global const float *loss, int lossOffset, int hasLoss) {
-  settings[0] = rate;
-  settings[1] = gradientFactor;
-  settings[2] = correction1;
-  settings[3] = correction2;
-  if (hasLoss && !isfinite(loss[lossOffset]))
+// Stops all updates from now on when the loss is not finite; one work-item.
+kernel void check_loss(global float *settings, global const float *loss, int lossOffset) {
+  if (!isfinite(loss[lossOffset]))
     settings[4] = 1.0f;
 }

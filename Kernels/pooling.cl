@@ -27,7 +27,7 @@ kernel WIDE void max_pool(global const float *x, int xOffset, int xStride, int h
           continue;
         }
         // A NaN wins and stays, so that it is seen.
-        const vint better = (v > best) | (isnan(v) & !isnan(best));
+        const vint better = (v > best) | ((v != v) & (best == best));
 #if VEC == 1
         best = better ? v : best;
         tap = better ? i * kw + j : tap;

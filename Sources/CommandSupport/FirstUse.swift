@@ -29,10 +29,7 @@ package struct FirstUse {
 
   /// Checks the kernels of a training step unless that was done before; says so through `say`. Throws `WrongResults`.
   package func check(_ device: DeviceDescription, say: (String) -> Void) throws {
-    let identity = try identity(of: device)
-    // The name is short, the identity inside decides.
-    let name = "verified/" + String(KernelSource(name: "", text: identity).fingerprint, radix: 16)
-    if UserCache.text(of: name, in: folder) == identity { return }
+    if try isKnown(device) { return }
     let start = Date()
     let plan = try StepPlan(trainingStepOf: model, batchSize: batchSize, on: device)
     // A device of its own: what it keeps goes with it.
@@ -44,11 +41,23 @@ package struct FirstUse {
     let seconds = -start.timeIntervalSinceNow
     var line = String(format: "Kernels  %d checks passed in %.1f s, once for this device and driver", checks, seconds)
     do {
-      try UserCache.write(identity, to: name, in: folder)
+      let identity = try identity(of: device)
+      try UserCache.write(identity, to: name(for: identity), in: folder)
     } catch {
       line += "; that could not be noted in \(folder): \(error)"
     }
     say(line)
+  }
+
+  /// Whether the device has been checked before.
+  package func isKnown(_ device: DeviceDescription) throws -> Bool {
+    let identity = try identity(of: device)
+    return UserCache.text(of: name(for: identity), in: folder) == identity
+  }
+
+  /// The name is short, the identity inside decides.
+  private func name(for identity: String) -> String {
+    "verified/" + String(KernelSource(name: "", text: identity).fingerprint, radix: 16)
   }
 
   private func identity(of device: DeviceDescription) throws -> String {

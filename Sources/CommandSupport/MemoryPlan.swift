@@ -27,15 +27,18 @@ package struct MemoryPlan: Encodable, Sendable {
 
   /// What a run computes with which shapes, [count, height, width, channels].
   package struct Work: Sendable {
-    /// The batches of each kind of training step: a whole one, and the epoch's last where that is smaller.
-    let steps: [[Shape]]
+    /// The batches of a whole training step.
+    let step: [Shape]
+    /// Whole steps in an epoch.
+    let steps: Int
+    /// The batches of the epoch's last step where that is smaller, else none.
+    let lastStep: [Shape]
     /// Batches of the validation: a whole one, and the last where that is smaller.
     let validation: [Shape]
+    let epochs: Int
 
-    package init(steps: [[Shape]], validation: [Shape]) {
-      precondition(!steps.isEmpty, "MemoryPlan: a run without a step")
-      self.steps = steps
-      self.validation = validation
+    package init(step: [Shape], steps: Int, lastStep: [Shape], validation: [Shape], epochs: Int) {
+      (self.step, self.steps, self.lastStep, self.validation, self.epochs) = (step, steps, lastStep, validation, epochs)
     }
   }
 
@@ -52,8 +55,10 @@ package struct MemoryPlan: Encodable, Sendable {
     }
   }
 
-  /// A training step.
+  /// The first training step, which asks for each buffer as it needs it.
   package let training: Peak
+  /// The most bytes in use in the steps after it, which are replayed in memory that was planned for them as a whole.
+  package let replayed: Int
   /// A step of the validation.
   package let validation: Peak
   /// The most bytes in use at any moment of a run.
@@ -79,20 +84,25 @@ package struct MemoryPlan: Encodable, Sendable {
       return Peak(of: device)
     }
     run.aside()
-    var peaks: (training: Peak, validation: Peak)?
-    // The first epoch also makes tables that stay; the second finds them there.
-    for _ in 0..<2 {
-      let training = measured { work.steps.forEach(trainer.planTrainingStep) }
-      let validation = try trainer.withResultingWeights {
-        let validation = measured { trainer.planEvaluation(work.validation) }
-        try trainer.planReestimatedEvaluation(work.validation, from: Array(work.steps[0].prefix(2)))
-        return validation
+    var first: Peak?
+    var (replayed, validation) = (0, Peak(of: device))
+    // A step is captured in its first three calls, and tables are made that stay: from then on all epochs are alike.
+    for _ in 0..<min(work.epochs, 4) {
+      for _ in 0..<min(work.steps, 4) {
+        let step = try measured { try trainer.planTrainingStep(work.step) }
+        if first == nil { first = step } else { replayed = max(replayed, step.bytes) }
+      }
+      if !work.lastStep.isEmpty {
+        replayed = max(replayed, try measured { try trainer.planTrainingStep(work.lastStep) }.bytes)
+      }
+      try trainer.withResultingWeights {
+        validation = measured { trainer.planEvaluation(work.validation) }
+        try trainer.planReestimatedEvaluation(work.validation, from: Array(work.step.prefix(2)))
       }
       trainer.withResultingWeights(run.aside)
-      peaks = (training, validation)
     }
-    guard let peaks else { preconditionFailure("MemoryPlan: no epoch was planned") }
-    (training, validation) = peaks
+    guard let first else { preconditionFailure("MemoryPlan: a run without a step") }
+    (training, self.replayed, self.validation) = (first, replayed, validation)
     inUse = max(most, device.pool.statistics.peak)
     held = device.pool.statistics.reservedPeak
     largestBuffer = device.pool.ledger?.largest ?? 0

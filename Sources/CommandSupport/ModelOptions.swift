@@ -17,11 +17,14 @@ public struct ModelOptions: ParsableArguments {
   public var resizer: ResizerName?
 
   /// Size that photos are squashed to.
-  @Option(help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH. Default: 300.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp(
+      "Size that photos are squashed to, N or HEIGHTxWIDTH, up to 16384. Default: 300.", valueName: "size"))
   public var inputSize: ImageSize?
 
   /// Size that the backbone sees.
-  @Option(help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH. Default: 150.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH, from 32. Default: 150.", valueName: "size"))
   public var targetSize: ImageSize?
 
   /// Filters of the learnable resizer.

@@ -28,6 +28,11 @@ public struct PhotoList: ImageDataset {
     return text.split { endsWithNUL ? $0 == "\0" : $0.isNewline }.map(String.init)
   }
 
+  /// Where photos were looked for, for a message: "in photos/, more/".
+  public static func place(_ arguments: [String]) -> String {
+    arguments == ["-"] ? "on standard input" : "in \(arguments.joined(separator: ", "))"
+  }
+
   /// Photos, decodable or not.
   public var count: Int { photos.count }
   /// Always 0.

@@ -74,8 +74,8 @@ public enum RunError: Error, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .missing(let folder):
-      "there is no folder \(folder): name the folder of a run with --run DIR, or weights with --weights FILE"
-    case .noConfiguration(let path): "there is no \(path): is the folder that of a run of `train`?"
+      "there is no folder \(folder): --run names the folder that a run of `train` has left"
+    case .noConfiguration(let path): "there is no \(path): --run names the folder that a run of `train` has left"
     case .badConfiguration(let path, let reason): "\(path) is not the configuration of a run: \(reason)"
     }
   }

@@ -36,7 +36,13 @@ public struct TrainedModelOptions: ParsableArguments {
       return (model.applied(to: description), nil, nil, file)
     }
     let folder = run ?? "runs/latest"
-    let configuration = try RunDescription(folder: folder)
+    let configuration: RunDescription
+    do {
+      configuration = try RunDescription(folder: folder)
+    } catch RunError.missing where run == nil {
+      throw ValidationError(
+        "there is no run in \(folder): name the folder of one with --run DIR, or weights with --weights FILE")
+    }
     let file = try PretrainedWeights(contentsOf: weights ?? folder + "/best.safetensors")
     let description = model.applied(to: configuration.model)
     // Its backbone's weights would fit, and expect other pictures than they get.

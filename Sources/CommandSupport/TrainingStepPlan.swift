@@ -11,12 +11,12 @@ extension StepPlan {
       let photos = Tensor(
         uninitialized: [batchSize, model.inputHeight, model.inputWidth, 3], on: device, dtype: .uint8)
       let targets = Tensor(uninitialized: [batchSize, model.classes], on: device)
-      let (_, gradients) = withTraining {
+      let (loss, gradients) = withTraining {
         valueWithGradients {
           classifier(photos).logits.softmaxCrossEntropy(targets: targets, labelSmoothing: 0.1).loss
         }
       }
-      optimizer.update(gradients)
+      optimizer.update(gradients, loss: loss)
     }
   }
 }

@@ -40,7 +40,7 @@ struct BenchCompare: ParsableCommand {
     guard ["resizer+densenet121", "densenet121"].contains(model.model), model.interpolation == "bilinear" else {
       throw ValidationError("the scripts know resizer+densenet121 and densenet121 with bilinear interpolation")
     }
-    guard (1...100).contains(rounds) else { throw ValidationError("--rounds must be 1 to 100") }
+    guard (1...100).contains(rounds) else { throw ValidationError("--rounds must be 1 to 100, not \(rounds)") }
     for mode in torchModes where !["eager", "channels-last", "compile"].contains(mode) {
       throw ValidationError("--torch-modes knows eager, channels-last and compile, not '\(mode)'")
     }

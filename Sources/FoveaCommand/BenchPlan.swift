@@ -28,8 +28,12 @@ struct BenchPlan: ParsableCommand {
   var json = false
 
   func validate() throws {
-    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
-    guard (1...4096).contains(computeUnits ?? 1) else { throw ValidationError("--compute-units must be 1 to 4096") }
+    guard (1...4096).contains(batchSize) else {
+      throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
+    }
+    if let computeUnits, !(1...4096).contains(computeUnits) {
+      throw ValidationError("--compute-units must be 1 to 4096, not \(computeUnits)")
+    }
   }
 
   private struct Row: Encodable {

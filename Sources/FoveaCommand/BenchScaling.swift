@@ -33,9 +33,12 @@ struct BenchScaling: ParsableCommand {
   }
 
   func validate() throws {
-    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000") }
-    if let output, !output.hasSuffix(".svg") {
-      throw ValidationError("the drawing is an SVG: --output must end in .svg, not '\(output)'")
+    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000, not \(steps)") }
+    if let output {
+      guard output.hasSuffix(".svg") else {
+        throw ValidationError("the drawing is an SVG: --output must end in .svg, not '\(output)'")
+      }
+      try checkOutput(output, of: "--output")
     }
   }
 
@@ -72,12 +75,12 @@ struct BenchScaling: ParsableCommand {
     var batchSize = 16
     change(&model, &batchSize)
     let workload = try BenchWorkload(model, batchSize: batchSize, on: device.open())
-    let times = try (0..<steps + 2).map { _ in try workload.trainingStep() }
+    let times = try (0..<steps + 3).map { _ in try workload.trainingStep() }
     workload.device.countsCosts = true
     let before = workload.device.counters.flops
     _ = try workload.trainingStep()
     let flops = workload.device.counters.flops - before
-    let middle = median(Array(times[2...]))
+    let middle = median(Array(times[3...]))
     return Row(
       what: what, value: value, seconds: middle, gflop: flops * 1e-9, gflopPerSecond: flops / middle * 1e-9)
   }

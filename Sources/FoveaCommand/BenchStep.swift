@@ -20,12 +20,16 @@ struct BenchStep: ParsableCommand {
     var batchSize: Int
     var secondsToFirstStep: Double
     var medianSeconds: Double
+    var enqueueSeconds: Double
     var imagesPerSecond: Double
     var gflopPerStep: Double
     var gflopPerSecond: Double
     var peakGflopPerSecond: Double
     var shareOfPeak: Double
     var gigabytesMoved: Double
+    /// Of a captured step: what was planned, and the least that any plan needs.
+    var plannedBytes: Int?
+    var leastPlannedBytes: Int?
     var deviceMemoryPeakBytes: Int
     var processMemoryPeakBytes: Int
     var launchesPerStep: Int
@@ -44,18 +48,23 @@ struct BenchStep: ParsableCommand {
     _ = try step()
     device.countsCosts = false
     let after = device.counters
+    // Two steps after the first are recorded; see `CapturedStep`.
+    _ = try step()
+    let enqueued = workload.enqueueSeconds
     let times = try (0..<options.steps).map { _ in try step() }
     // Before the peak's own buffers come on top.
     let memory = (device.pool.statistics.peak, peakResidentBytes())
     let peak = try DevicePeak.measure(on: device)
+    let enqueueSeconds = (workload.enqueueSeconds - enqueued) / Double(times.count)
     let middle = median(times)
     let flops = after.flops - before.flops
     let report = Report(
       device: device.description.summary, model: workload.model.model, pass: inference ? "inference" : "training",
       batchSize: options.batchSize, secondsToFirstStep: first, medianSeconds: middle,
-      imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,
+      enqueueSeconds: enqueueSeconds, imagesPerSecond: Double(options.batchSize) / middle, gflopPerStep: flops * 1e-9,
       gflopPerSecond: flops / middle * 1e-9, peakGflopPerSecond: peak.flopsPerSecond * 1e-9,
       shareOfPeak: flops / middle / peak.flopsPerSecond, gigabytesMoved: (after.bytes - before.bytes) * 1e-9,
+      plannedBytes: workload.plannedMemory?.byteCount, leastPlannedBytes: workload.plannedMemory?.least,
       deviceMemoryPeakBytes: memory.0, processMemoryPeakBytes: memory.1,
       launchesPerStep: after.launches - before.launches, programs: device.counters.programsBuilt)
     if options.json { return print(try jsonText(report)) }
@@ -63,12 +72,19 @@ struct BenchStep: ParsableCommand {
     print(String(format: "first step     %.1f s from the start of the process", first))
     print(
       String(format: "step           %.3f s, median of %d, %.1f images/s", middle, times.count, report.imagesPerSecond))
+    print(String(format: "host           %.1f ms a step to enqueue it", enqueueSeconds * 1e3))
     print(
       String(
         format: "arithmetic     %.0f GFLOP a step, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f",
         report.gflopPerStep, report.gflopPerSecond, report.shareOfPeak * 100, report.peakGflopPerSecond))
     print(String(format: "traffic        %.1f GB a step at the least", report.gigabytesMoved))
     print("memory         \(formatBytes(memory.0)) of buffers, \(formatBytes(memory.1)) of the process, at most")
+    if let (planned, least) = workload.plannedMemory {
+      print(
+        String(
+          format: "plan           \(formatBytes(planned)) for the captured step, %.3f times the least",
+          Double(planned) / Double(least)))
+    }
     print("launches       \(report.launchesPerStep) a step, \(report.programs) programs")
   }
 }

@@ -11,15 +11,20 @@ struct BenchOptions: ParsableArguments {
   @Option(help: "Images a step.")
   var batchSize = 64
 
-  @Option(help: "Steps to time, after two that are not.")
+  @Option(help: "Steps to time, after three that are not.")
   var steps = 5
+
+  @Flag(help: "Launch every step anew instead of replaying it.")
+  var eager = false
 
   @Flag(help: "Print JSON.")
   var json = false
 
   func validate() throws {
-    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
-    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000") }
+    guard (1...4096).contains(batchSize) else {
+      throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
+    }
+    guard (1...1000).contains(steps) else { throw ValidationError("--steps must be 1 to 1000, not \(steps)") }
   }
 }
 
@@ -35,16 +40,21 @@ final class BenchWorkload {
   private let batch: TrainingBatch
 
   convenience init(_ options: BenchOptions, profiling: Bool = false) throws {
-    try self.init(options.description, batchSize: options.batchSize, on: options.device.open(profiling: profiling))
+    try self.init(
+      options.description, batchSize: options.batchSize, capturesSteps: !options.eager,
+      on: options.device.open(profiling: profiling))
   }
 
-  init(_ model: ModelDescription, batchSize: Int, on device: Device) throws {
+  init(_ model: ModelDescription, batchSize: Int, capturesSteps: Bool = true, on device: Device) throws {
     self.model = model
     self.device = device
+    KernelPreparation.start(model: model, batchSize: batchSize, on: device)
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device)
     let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), arena: arena)
-    trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) { classifier($0).logits }
+    trainer = Trainer(
+      arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1, capturesSteps: capturesSteps
+    ) { classifier($0).logits }
     var random = RandomNumbers(seed: 1)
     let shape: Shape = [batchSize, model.inputHeight, model.inputWidth, 3]
     var pixels = [UInt8](repeating: 0, count: shape.count)
@@ -53,6 +63,12 @@ final class BenchWorkload {
     }
     batch = TrainingBatch(pixels: pixels, shape: shape, labels: (0..<batchSize).map { Int32($0 % 2) })
   }
+
+  /// Seconds that the host has spent on enqueueing steps so far.
+  var enqueueSeconds: Double { trainer.enqueueSeconds }
+
+  /// See ``Trainer/plannedMemory``.
+  var plannedMemory: (byteCount: Int, least: Int)? { trainer.plannedMemory }
 
   /// Seconds of one training step, from enqueueing it to having its loss.
   func trainingStep() throws -> Double {

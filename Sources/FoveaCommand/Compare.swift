@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import Foundation
 import Fovea
+import Synchronization
 
 struct Compare: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -65,7 +66,7 @@ struct Compare: ParsableCommand {
   }
 
   func run() throws {
-    let folder = try RunDirectory(output)
+    let folder = try openOutputFolder(output)
     try folder.claim()
     try checkSetup(of: folder)
     let train = try TrainProcess()
@@ -77,11 +78,16 @@ struct Compare: ParsableCommand {
         say("\n== \(arm), seed \(seed)\(newest == nil ? "" : ", goes on")")
         let fresh = try options(of: arm) + ["--seed", "\(seed)", "--output", path, "--overwrite"]
         let status = try train.run(newest == nil ? fresh : ["--resume", path])
-        guard status == 0 else {
-          if status < 128 { say("compare: train failed in \(path) with status \(status)") }
+        let stopped = train.exitStatus ?? ([SIGINT, SIGTERM].map { 128 + $0 }.contains(status) ? status : nil)
+        guard status == 0 || stopped != nil else {
+          say("compare: train failed in \(path) with status \(status)")
           throw ExitCode(status)
         }
         try write(to: folder)
+        if let stopped {
+          say("compare: stopped; the same command goes on from there")
+          throw ExitCode(stopped)
+        }
       }
     }
     try write(to: folder)
@@ -128,14 +134,17 @@ struct Compare: ParsableCommand {
     let path = folder.path(of: "setup.json")
     if let data = FileManager.default.contents(atPath: path) {
       let old = try JSONDecoder().decode(Setup.self, from: data)
-      guard old == setup else {
+      // Options that `train` has refused have left no run.
+      let hasRuns = (try? FileManager.default.contentsOfDirectory(atPath: folder.path))?.contains {
+        CheckpointFolder(run: folder.path(of: $0)).newest().checkpoint != nil
+      }
+      guard old == setup || hasRuns == false else {
         throw ValidationError(
           "\(folder.path) was started with --backbone \(old.backbone) -- \(old.trainOptions.joined(separator: " ")): "
             + "give the same again, or another --output")
       }
-    } else {
-      try folder.write(String(decoding: JSONEncoder().encode(setup), as: UTF8.self) + "\n", to: "setup.json")
     }
+    try folder.write(String(decoding: JSONEncoder().encode(setup), as: UTF8.self) + "\n", to: "setup.json")
   }
 
   private struct RunResult: Encodable {
@@ -188,9 +197,11 @@ struct Compare: ParsableCommand {
   }
 }
 
-/// The `train` beside this program.
-private struct TrainProcess {
+/// The `train` beside this program, and the signals that stop it: while there is one of these, SIGINT and SIGTERM go on to
+/// the `train` that runs, so that it can save a checkpoint.
+private final class TrainProcess: Sendable {
   private let path: String
+  private let state = Mutex<(child: Int32?, signal: Int32?)>((nil, nil))
 
   init() throws {
     let own = Bundle.main.executableURL ?? URL(fileURLWithPath: CommandLine.arguments[0])
@@ -198,29 +209,40 @@ private struct TrainProcess {
     guard FileManager.default.isExecutableFile(atPath: path) else {
       throw ValidationError("\(path) is missing: build it with swift build --product train")
     }
+    for number in [SIGINT, SIGTERM] {
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler { [self] in
+        state.withLock {
+          if $0.signal == nil { $0.signal = number }
+          if let child = $0.child { kill(child, number) }
+        }
+      }
+      source.resume()
+      // Works for as long as something holds it: to the end of the process.
+      _ = Unmanaged.passRetained(source as AnyObject)
+    }
   }
 
-  /// Runs it to its end and returns its status, 128 and the signal's number where one ended it. SIGINT and SIGTERM go
-  /// on to it, so that it can save a checkpoint.
+  /// 128 and the number of the signal that came; nil while there was none. It may have come too late to stop a `train`.
+  var exitStatus: Int32? { state.withLock { $0.signal.map { 128 + $0 } } }
+
+  /// Runs it to its end and returns its status, 128 and the signal's number where one ended it. Nothing is started after a
+  /// signal.
   func run(_ arguments: [String]) throws -> Int32 {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
-    let sources = [SIGINT, SIGTERM].map { number in
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { kill(process.processIdentifier, number) }
-      source.resume()
-      return source
+    let stopped: Int32? = try state.withLock {
+      if let signal = $0.signal { return 128 + signal }
+      try process.run()
+      $0.child = process.processIdentifier
+      return nil
     }
-    defer {
-      for (source, number) in zip(sources, [SIGINT, SIGTERM]) {
-        source.cancel()
-        signal(number, SIG_DFL)
-      }
-    }
-    try process.run()
+    if let stopped { return stopped }
     process.waitUntilExit()
+    // The number may be another process's from now on.
+    state.withLock { $0.child = nil }
     return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
   }
 }

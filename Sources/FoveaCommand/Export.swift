@@ -40,6 +40,7 @@ struct Export: ParsableCommand {
     guard format != nil || Format(rawValue: (output as NSString).pathExtension) != nil else {
       throw ValidationError("--output \(output) ends neither in .onnx nor in .safetensors: say which with --format")
     }
+    try checkOutput(output, of: "--output")
   }
 
   func run() throws {

@@ -43,8 +43,11 @@ struct Import: ParsableCommand {
     if let classes, !(1...100_000).contains(classes) {
       throw ValidationError("--classes must be 1 to 100000, not \(classes)")
     }
-    if let output, !output.hasSuffix(".safetensors") {
-      throw ValidationError("--output must end in .safetensors, not '\(output)'")
+    if let output {
+      guard output.hasSuffix(".safetensors") else {
+        throw ValidationError("--output must end in .safetensors, not '\(output)'")
+      }
+      try checkOutput(output, of: "--output")
     }
   }
 

@@ -50,14 +50,17 @@ struct Predict: ParsableCommand {
       throw ValidationError("no photos: name files or folders, or - for a list on standard input")
     }
     if top < 1 { throw ValidationError("--top must be at least 1, not \(top)") }
-    if let save, !save.hasSuffix(".safetensors") {
-      throw ValidationError("--save writes safetensors: the file must end in .safetensors, not '\(save)'")
+    if let save {
+      guard save.hasSuffix(".safetensors") else {
+        throw ValidationError("--save writes safetensors: the file must end in .safetensors, not '\(save)'")
+      }
+      try checkOutput(save, of: "--save")
     }
   }
 
   func run() throws {
     let list = try PhotoList(photos)
-    guard list.count > 0 else { throw ValidationError("no photos in \(photos.joined(separator: ", "))") }
+    guard list.count > 0 else { throw ValidationError("no photos \(PhotoList.place(photos))") }
     let model = try model.load(on: device.open())
     let loader = loading.loader(for: list, model.description)
     var saved = SavedTensors()

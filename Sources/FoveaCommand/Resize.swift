@@ -123,7 +123,9 @@ struct Resize: ParsableCommand {
     if json { return say(try jsonText(row, onOneLine: true)) }
     say(
       "\(name)  \(photo.height)×\(photo.width) → \(target.height)×\(target.width)  \(path)"
-        + (outside >= 0.01 ? String(format: ", %.0f %% outside 0…1", outside * 100) : ""))
+        + (outside >= 0.005
+          ? String(format: "; %.0f %% of the values lay beyond black or white: ", outside * 100)
+            + (clip ? "cut off" : "spread out") : ""))
   }
 
   private func targetSize(of photo: RGBImage, _ model: ModelDescription) -> (height: Int, width: Int) {
@@ -145,15 +147,16 @@ struct Resize: ParsableCommand {
 
   /// Where each photo's result goes.
   private func outputs(for list: PhotoList) throws -> [String] {
-    guard list.count > 0 else { throw ValidationError("no photos in \(photos.joined(separator: ", "))") }
+    guard list.count > 0 else { throw ValidationError("no photos \(PhotoList.place(photos))") }
     let isPicture = ["png", "jpg", "jpeg"].contains((output as NSString).pathExtension.lowercased())
     if isPicture, !FolderDataset.isFolder(output) {
       guard list.count == 1 else {
         throw ValidationError("--output \(output) is one file for \(list.count) photos: name a folder")
       }
+      try checkOutput(output, of: "--output")
       return [output]
     }
-    let folder = try RunDirectory(output)
+    let folder = try openOutputFolder(output)
     let paths = (0..<list.count).map { index in
       let name = (list.name(at: index) as NSString).lastPathComponent
       return folder.path(of: (name as NSString).deletingPathExtension + ".png")

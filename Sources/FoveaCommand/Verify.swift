@@ -33,7 +33,9 @@ struct Verify: ParsableCommand {
 
   func validate() throws {
     if reference != nil, thorough { throw ValidationError("--thorough is for checks without --reference") }
-    guard (1...4096).contains(batchSize) else { throw ValidationError("--batch-size must be 1 to 4096") }
+    guard (1...4096).contains(batchSize) else {
+      throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
+    }
   }
 
   func run() throws {

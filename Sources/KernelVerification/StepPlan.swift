@@ -10,6 +10,19 @@ package struct StepPlan: Sendable {
 
   package var programs: Set<PlannedProgram> { Set(launches.map(\.program)) }
 
+  /// One launch for each compilation that a driver may make of its own, in the order of the launches.
+  package var compilations: [PlannedLaunch] {
+    struct Key: Hashable {
+      var program: PlannedProgram
+      var local: [Int]?
+      var isLarge: Bool
+    }
+    var seen: Set<Key> = []
+    return launches.filter {
+      seen.insert(Key(program: $0.program, local: $0.local, isLarge: $0.isLarge)).inserted
+    }
+  }
+
   /// - Parameters:
   ///   - description: the device, which is not touched.
   ///   - body: builds work on the device it is given; it must not read values.

@@ -4,20 +4,27 @@ import COpenCL
 // before it, which would stop the host from preparing the next step.
 
 extension Buffer {
-  /// Copies bytes to the start of the buffer once earlier work is done; the array is kept alive until then.
+  /// Copies bytes to the start of the buffer once earlier work is done; returns once the source may be changed.
   public func enqueueWrite(_ bytes: [UInt8]) {
-    enqueueWrite(HostBytes(bytes))
+    bytes.withUnsafeBytes(enqueueWrite)
   }
 
-  /// Copies numbers to the start of the buffer once earlier work is done; the array is kept alive until then.
+  /// Copies numbers to the start of the buffer once earlier work is done; returns once the source may be changed.
   public func enqueueWrite(_ values: [Float]) {
-    enqueueWrite(HostBytes(values))
+    values.withUnsafeBytes(enqueueWrite)
+  }
+
+  private func enqueueWrite(_ source: UnsafeRawBufferPointer) {
+    precondition(source.count <= byteCount, "Buffer.enqueueWrite: \(source.count) bytes do not fit \(byteCount)")
+    guard source.count > 0, !device.forbidsInRecording(.hostWrite(call: "Buffer.enqueueWrite")) else { return }
+    if device.description.kind != .cpu, source.count >= UploadRing.minimum {
+      device.upload(source, to: self)
+    } else {
+      enqueueWrite(HostBytes(source))
+    }
   }
 
   private func enqueueWrite(_ host: HostBytes) {
-    precondition(
-      host.memory.count <= byteCount, "Buffer.enqueueWrite: \(host.memory.count) bytes do not fit \(byteCount)")
-    guard host.memory.count > 0 else { return }
     var written: cl_event?
     defer { if let written { clReleaseEvent(written) } }
     device.enqueueCopy("clEnqueueWriteBuffer", "copy to device", bytes: host.memory.count) { queue in
@@ -39,6 +46,7 @@ extension Buffer {
   public func enqueueRead(floats count: Int, at offset: Int = 0) -> PendingRead {
     precondition((offset + count) * 4 <= byteCount, "Buffer.enqueueRead: out of range")
     let read = PendingRead(device: device, count: count)
+    if device.forbidsInRecording(.hostRead(call: "Buffer.enqueueRead")) { return read }
     device.enqueueCopy("clEnqueueReadBuffer", "copy to host", bytes: count * 4) { queue in
       let status = clEnqueueReadBuffer(
         queue, memory, cl_bool(CL_FALSE), offset * 4, count * 4, read.values.baseAddress, 0, nil, &read.event)
@@ -64,6 +72,7 @@ public final class PendingRead: @unchecked Sendable {
   /// Waits for the copy, and only for it and what was enqueued before; throws the device's failure if there was one.
   public func wait() throws -> [Float] {
     precondition(!device.isPlanning, "PendingRead.wait: a planning device has no values")
+    try device.checkNotRecording("PendingRead.wait")
     if event != nil {
       try checkStatus(clWaitForEvents(1, &event), "clWaitForEvents", device.description.name)
     }
@@ -85,9 +94,9 @@ public final class PendingRead: @unchecked Sendable {
 private final class HostBytes {
   let memory: UnsafeMutableRawBufferPointer
 
-  init<Element>(_ values: [Element]) {
-    memory = .allocate(byteCount: values.count * MemoryLayout<Element>.stride, alignment: 64)
-    values.withUnsafeBytes { memory.copyMemory(from: $0) }
+  init(_ source: UnsafeRawBufferPointer) {
+    memory = .allocate(byteCount: source.count, alignment: 64)
+    memory.copyMemory(from: source)
   }
 
   deinit { memory.deallocate() }

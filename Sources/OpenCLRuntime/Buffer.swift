@@ -9,20 +9,48 @@ public final class Buffer: @unchecked Sendable {
   public let device: Device
   /// Bytes asked for; the memory behind it may be a little larger.
   public let byteCount: Int
-  /// Nil when the allocation failed: the device then carries the error, which the next read throws. On a planning device
-  /// it has no memory.
-  private let allocation: BufferPool.Allocation?
+  private let source: Source
 
-  var memory: cl_mem? { allocation?.memory }
+  private enum Source {
+    case pool(BufferPool.Allocation)
+    case captured(CapturedMemory)
+    /// The allocation failed: the device then carries the error, which the next read throws.
+    case none
+  }
+
+  var memory: cl_mem? {
+    switch source {
+    case .pool(let allocation): return allocation.memory
+    case .captured(let captured):
+      precondition(captured.memory != nil, "Buffer: the captured step that made it has given its memory back")
+      return captured.memory
+    case .none: return nil
+    }
+  }
+
+  /// What it is in a recording; nil for a buffer that was allocated outside of one.
+  var captured: CapturedMemory? {
+    if case .captured(let memory) = source { memory } else { nil }
+  }
 
   init(device: Device, byteCount: Int, allocation: BufferPool.Allocation?) {
     self.device = device
     self.byteCount = byteCount
-    self.allocation = allocation
+    source = allocation.map { .pool($0) } ?? .none
+  }
+
+  init(device: Device, captured: CapturedMemory) {
+    self.device = device
+    byteCount = captured.byteCount
+    source = .captured(captured)
   }
 
   deinit {
-    if let allocation { device.pool.release(allocation) }
+    switch source {
+    case .pool(let allocation): device.pool.release(allocation)
+    case .captured(let memory): device.endUse(of: memory)
+    case .none: break
+    }
   }
 
   /// Copies host memory into the buffer from byte `offset`; returns once the source may be changed.
@@ -30,7 +58,7 @@ public final class Buffer: @unchecked Sendable {
     precondition(
       offset >= 0 && offset + source.count <= byteCount,
       "Buffer.write: \(source.count) bytes at \(offset) do not fit \(byteCount)")
-    guard source.count > 0 else { return }
+    guard source.count > 0, !device.forbidsInRecording(.hostWrite(call: "Buffer.write")) else { return }
     device.enqueue("clEnqueueWriteBuffer") { queue in
       clEnqueueWriteBuffer(queue, memory, cl_bool(CL_TRUE), offset, source.count, source.baseAddress, 0, nil, nil)
     }
@@ -42,6 +70,7 @@ public final class Buffer: @unchecked Sendable {
       offset >= 0 && offset + target.count <= byteCount,
       "Buffer.read: \(target.count) bytes at \(offset) do not fit \(byteCount)")
     precondition(!device.isPlanning, "Buffer.read: a planning device has no values")
+    try device.checkNotRecording("Buffer.read")
     if target.count > 0 {
       device.enqueue("clEnqueueReadBuffer") { queue in
         clEnqueueReadBuffer(queue, memory, cl_bool(CL_TRUE), offset, target.count, target.baseAddress, 0, nil, nil)
@@ -54,8 +83,15 @@ public final class Buffer: @unchecked Sendable {
   public func copy(from source: Buffer, sourceOffset: Int = 0, offset: Int = 0, count: Int) {
     precondition(sourceOffset + count <= source.byteCount && offset + count <= byteCount, "Buffer.copy: out of range")
     guard count > 0 else { return }
+    let isRecorded = device.record { recording in
+      .copy(
+        from: recording.place(of: source, argument: 0, of: "Buffer.copy"),
+        to: recording.place(of: self, argument: 1, of: "Buffer.copy"), sourceOffset: sourceOffset, offset: offset,
+        count: count)
+    }
+    if isRecorded { return }
     device.enqueue("clEnqueueCopyBuffer") { queue in
-      clEnqueueCopyBuffer(queue, source.memory, memory, sourceOffset, offset, count, 0, nil, nil)
+      enqueueCopy(queue, from: source.memory, to: memory, sourceOffset: sourceOffset, offset: offset, count: count)
     }
   }
 
@@ -63,9 +99,21 @@ public final class Buffer: @unchecked Sendable {
   public func zero(at offset: Int = 0, count: Int) {
     precondition(offset % 4 == 0 && count % 4 == 0 && offset + count <= byteCount, "Buffer.zero: out of range")
     guard count > 0 else { return }
-    device.enqueue("clEnqueueFillBuffer") { queue in
-      var pattern: UInt32 = 0
-      return clEnqueueFillBuffer(queue, memory, &pattern, 4, offset, count, 0, nil, nil)
+    let isRecorded = device.record { recording in
+      .zero(recording.place(of: self, argument: 0, of: "Buffer.zero"), offset: offset, count: count)
     }
+    if isRecorded { return }
+    device.enqueue("clEnqueueFillBuffer") { queue in enqueueZero(queue, memory, offset: offset, count: count) }
   }
+}
+
+func enqueueCopy(
+  _ queue: cl_command_queue, from source: cl_mem?, to target: cl_mem?, sourceOffset: Int, offset: Int, count: Int
+) -> cl_int {
+  clEnqueueCopyBuffer(queue, source, target, sourceOffset, offset, count, 0, nil, nil)
+}
+
+func enqueueZero(_ queue: cl_command_queue, _ memory: cl_mem?, offset: Int, count: Int) -> cl_int {
+  var pattern: UInt32 = 0
+  return clEnqueueFillBuffer(queue, memory, &pattern, 4, offset, count, 0, nil, nil)
 }

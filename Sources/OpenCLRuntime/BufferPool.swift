@@ -25,6 +25,8 @@ public final class BufferPool: Sendable {
     let capacity: Int
     /// Where it lies in the arena, if it does.
     let arenaOffset: Int?
+    /// The address there.
+    var hostPointer: UnsafeMutableRawPointer?
     /// What it is for, where the pool only plans.
     var label: MemoryLabel?
   }
@@ -138,7 +140,7 @@ public final class BufferPool: Sendable {
       state.arena?.release(offset, capacity)
       return nil
     }
-    return Allocation(memory: memory, capacity: capacity, arenaOffset: offset)
+    return Allocation(memory: memory, capacity: capacity, arenaOffset: offset, hostPointer: pointer)
   }
 
   deinit {

@@ -17,8 +17,8 @@ public final class Device: @unchecked Sendable {
 
   private let additionalOptions: String
   /// Nil for a planning device, as is its queue.
-  private let context: cl_context?
-  private let state: Mutex<State>
+  let context: cl_context?
+  let state: Mutex<State>
 
   /// Counts of what the device was asked to do since it was opened.
   public struct Counters: Sendable {
@@ -34,7 +34,7 @@ public final class Device: @unchecked Sendable {
     public var bytes = 0.0
   }
 
-  private struct State: @unchecked Sendable {
+  struct State: @unchecked Sendable {
     var queue: cl_command_queue?
     var isProfiling: Bool
     var failure: OpenCLError?
@@ -46,14 +46,18 @@ public final class Device: @unchecked Sendable {
     var cache: [String: any Sendable] = [:]
     var countsCosts = false
     var plan: [PlannedLaunch] = []
+    var uploads = UploadRing()
+    /// What a thread launches is noted here while it captures a step. Other threads' launches run.
+    var recordings: [ThreadID: Recording] = [:]
+    var isRecording: Bool { !recordings.isEmpty && recordings[.current] != nil }
   }
 
-  private struct ProgramKey: Hashable {
+  struct ProgramKey: Hashable {
     var source: KernelSource
     var options: String
   }
 
-  private struct KernelKey: Hashable {
+  struct KernelKey: Hashable {
     var program: ProgramKey
     var name: String
   }
@@ -126,6 +130,7 @@ public final class Device: @unchecked Sendable {
     guard !isPlanning else { return }
     state.withLock { state in
       clFinish(state.queue)
+      state.uploads.release()
       for kernel in state.kernels.values { clReleaseKernel(kernel) }
       for program in state.programs.values { clReleaseProgram(program) }
     }
@@ -147,6 +152,7 @@ public final class Device: @unchecked Sendable {
     try state.withLock { state in
       guard state.isProfiling != isProfiling else { return }
       let queue = try Self.makeQueue(context, description, profiling: isProfiling)
+      state.uploads.release()
       clReleaseCommandQueue(state.queue)
       state.queue = queue
       state.isProfiling = isProfiling
@@ -169,6 +175,7 @@ public final class Device: @unchecked Sendable {
 
   /// Waits until all work is done; throws the first failure.
   public func synchronize() throws {
+    try checkNotRecording("Device.synchronize")
     enqueue("clFinish") { clFinish($0) }
     try checkFailure()
   }
@@ -181,14 +188,26 @@ public final class Device: @unchecked Sendable {
   /// A buffer of `byteCount` bytes with undefined contents.
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
-    if let allocation = pool.allocate(max(byteCount, 1), context: context) {
-      return Buffer(device: self, byteCount: byteCount, allocation: allocation)
-    }
+    if let memory = recordedMemory(byteCount: byteCount) { return Buffer(device: self, captured: memory) }
+    return Buffer(device: self, byteCount: byteCount, allocation: takeBlock(max(byteCount, 1)))
+  }
+
+  /// Memory from the pool; nil when there is none, which the device then carries as its failure.
+  func takeBlock(_ byteCount: Int) -> BufferPool.Allocation? {
+    if let allocation = pool.allocate(byteCount, context: context) { return allocation }
     let statistics = pool.statistics
     fail(
       .outOfMemory(
         requested: byteCount, inUse: statistics.inUse, reserved: statistics.reserved, device: description.name))
-    return Buffer(device: self, byteCount: byteCount, allocation: nil)
+    return nil
+  }
+
+  /// Bytes of which a part of a buffer must start at a multiple: at least a few cache lines.
+  var bufferAlignment: Int {
+    var bits: cl_uint = 0
+    clGetDeviceInfo(
+      description.deviceID, cl_device_info(CL_DEVICE_MEM_BASE_ADDR_ALIGN), MemoryLayout<cl_uint>.size, &bits, nil)
+    return max(Int(bits) / 8, 256)
   }
 
   /// Enqueues one kernel of `source`, building the program for `options` first if it has not been built yet.
@@ -206,45 +225,62 @@ public final class Device: @unchecked Sendable {
     precondition((1...3).contains(global.count), "\(kernelName): one to three dimensions")
     if global.contains(0) { return }
     if isPlanning {
+      let isRecorded = record {
+        $0.launch(nil, kernelName, global, local, [], arguments, cost() ?? LaunchCost(kernelName))
+      }
+      if isRecorded { return }
       let launch = PlannedLaunch(
-        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), global: global,
-        local: local, cost: cost() ?? LaunchCost(kernelName))
+        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
+        arguments: arguments.map(PlannedArgument.init), global: global, local: local,
+        cost: cost() ?? LaunchCost(kernelName))
       return state.withLock { $0.plan.append(launch) }
     }
-    state.withLock { state in
-      guard state.failure == nil else { return }
-      do {
-        let kernel = try self.kernel(&state, source, kernelName, options)
-        try setArguments(arguments, of: kernel, kernelName)
-        for (index, slice) in LaunchSlice.slices(global, local: local).enumerated() {
-          var event: cl_event?
-          let status = withUnsafeMutablePointer(to: &event) { event in
-            clEnqueueNDRangeKernel(
-              state.queue, kernel, cl_uint(global.count), slice.offset, slice.global, local, 0, nil,
-              state.isProfiling ? event : nil)
-          }
-          try checkStatus(status, "clEnqueueNDRangeKernel of \(kernelName)", description.name)
-          if let event {
-            let cost = cost() ?? LaunchCost(kernelName)
-            // All of the work counts for the first slice.
-            state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
-          }
-        }
-        state.counters.launches += 1
-        if state.countsCosts, let cost = cost() {
-          state.counters.flops += cost.flops
-          state.counters.bytes += cost.bytes
-        }
-        state.launchesSinceFlush += 1
-        if state.launchesSinceFlush >= 32 {
-          clFlush(state.queue)
-          state.launchesSinceFlush = 0
-        }
-      } catch let error as OpenCLError {
-        state.failure = error
-      } catch {
-        preconditionFailure("unexpected error: \(error)")
+    attempt { state in
+      let kernel = try self.kernel(&state, source, kernelName, options)
+      let slices = LaunchSlice.slices(global, local: local)
+      if state.isRecording {
+        let cost = cost() ?? LaunchCost(kernelName)
+        state.recordings[.current]?.append(kernel, kernelName, global, local, slices, arguments, cost)
+        return
       }
+      for (index, argument) in arguments.enumerated() {
+        try setArgument(index, of: kernel, kernelName, to: argument)
+      }
+      try enqueue(&state, kernel, kernelName, slices, local: local, cost: cost)
+    }
+  }
+
+  /// Enqueues a kernel whose arguments are set, and counts it.
+  func enqueue(
+    _ state: inout State, _ kernel: cl_kernel, _ name: String, _ slices: [LaunchSlice], local: [Int]?,
+    cost: () -> LaunchCost?
+  ) throws {
+    for (index, slice) in slices.enumerated() {
+      var event: cl_event?
+      let status = withUnsafeMutablePointer(to: &event) { event in
+        clEnqueueNDRangeKernel(
+          state.queue, kernel, cl_uint(slice.global.count), slice.offset, slice.global, local, 0, nil,
+          state.isProfiling ? event : nil)
+      }
+      if status != CL_SUCCESS {
+        throw OpenCLError.callFailed(
+          call: "clEnqueueNDRangeKernel of \(name)", code: status, device: description.name)
+      }
+      if let event {
+        let cost = cost() ?? LaunchCost(name)
+        // All of the work counts for the first slice.
+        state.profile.events.append((event, index == 0 ? cost : LaunchCost(cost.label)))
+      }
+    }
+    state.counters.launches += 1
+    if state.countsCosts, let cost = cost() {
+      state.counters.flops += cost.flops
+      state.counters.bytes += cost.bytes
+    }
+    state.launchesSinceFlush += 1
+    if state.launchesSinceFlush >= 32 {
+      clFlush(state.queue)
+      state.launchesSinceFlush = 0
     }
   }
 
@@ -292,7 +328,8 @@ public final class Device: @unchecked Sendable {
   /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
-    let value = labellingMemory(.constants, make)
+    // It outlives a recording during which it is asked for first.
+    let value = withoutRecording { labellingMemory(.constants, make) }
     state.withLock { $0.cache[key] = value }
     return value
   }
@@ -300,10 +337,24 @@ public final class Device: @unchecked Sendable {
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
-      guard state.failure == nil, let queue = state.queue else { return }
+      guard state.failure == nil, let queue = state.queue, !state.isRecording else { return }
       let status = body(queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
+      }
+    }
+  }
+
+  /// Runs calls unless the device has failed, and keeps their failure.
+  func attempt(_ body: (inout State) throws -> Void) {
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      do {
+        try body(&state)
+      } catch let error as OpenCLError {
+        state.failure = error
+      } catch {
+        preconditionFailure("unexpected error: \(error)")
       }
     }
   }
@@ -320,6 +371,22 @@ public final class Device: @unchecked Sendable {
       if state.isProfiling, let event {
         clRetainEvent(event)
         state.profile.events.append((event, LaunchCost(label, bytes: Double(bytes))))
+      }
+    }
+  }
+
+  /// Copies to a buffer while the device computes; see `UploadRing`.
+  func upload(_ source: UnsafeRawBufferPointer, to buffer: Buffer) {
+    attempt { state in
+      guard let queue = state.queue, let context else { return }
+      let target = UploadRing.Target(
+        context: context, deviceID: description.deviceID, deviceName: description.name, queue: queue,
+        isProfiling: state.isProfiling)
+      guard let event = try state.uploads.enqueue(source, to: buffer.memory, target) else { return }
+      if state.isProfiling {
+        state.profile.events.append((event, LaunchCost("copy to device", bytes: Double(source.count))))
+      } else {
+        clReleaseEvent(event)
       }
     }
   }
@@ -377,24 +444,30 @@ public final class Device: @unchecked Sendable {
     return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
   }
 
-  private func setArguments(_ arguments: [KernelArgument], of kernel: cl_kernel, _ name: String) throws {
-    for (index, argument) in arguments.enumerated() {
-      let status: cl_int
-      switch argument {
-      case .buffer(let buffer):
-        var memory = buffer.memory
-        status = clSetKernelArg(kernel, cl_uint(index), MemoryLayout<cl_mem?>.size, &memory)
-      case .int(let value):
-        precondition(Int32(exactly: value) != nil, "\(name): argument \(index) = \(value) exceeds 32 bits")
-        var number = Int32(value)
-        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
-      case .float(let value):
-        var number = value
-        status = clSetKernelArg(kernel, cl_uint(index), 4, &number)
-      case .local(let bytes):
-        status = clSetKernelArg(kernel, cl_uint(index), bytes, nil)
-      }
-      try checkStatus(status, "clSetKernelArg(\(name), \(index))", description.name)
+  func setArgument(_ index: Int, of kernel: cl_kernel, _ name: String, to argument: KernelArgument) throws {
+    switch argument {
+    case .buffer(let buffer): try setArgument(index, of: kernel, name, to: buffer.memory)
+    case .int(let value):
+      precondition(Int32(exactly: value) != nil, "\(name): argument \(index) = \(value) exceeds 32 bits")
+      var number = Int32(value)
+      try check(clSetKernelArg(kernel, cl_uint(index), 4, &number), index, name)
+    case .float(let value):
+      var number = value
+      try check(clSetKernelArg(kernel, cl_uint(index), 4, &number), index, name)
+    case .local(let bytes):
+      try check(clSetKernelArg(kernel, cl_uint(index), bytes, nil), index, name)
     }
+  }
+
+  func setArgument(_ index: Int, of kernel: cl_kernel, _ name: String, to memory: cl_mem?) throws {
+    var memory = memory
+    try check(clSetKernelArg(kernel, cl_uint(index), MemoryLayout<cl_mem?>.size, &memory), index, name)
+  }
+
+  private func check(_ status: cl_int, _ argument: Int, _ kernel: String) throws {
+    // The text is made for a failure only: there are tens of thousands of these calls a step.
+    if status == CL_SUCCESS { return }
+    throw OpenCLError.callFailed(
+      call: "clSetKernelArg(\(kernel), \(argument))", code: status, device: description.name)
   }
 }

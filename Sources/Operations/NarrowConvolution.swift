@@ -37,7 +37,7 @@ struct NarrowConvolution {
 
   func filterGradient(_ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination) {
     let device = x.device
-    let units = FilterGradientUnits(g, channels: g.inputs)
+    let units = FilterGradientUnits(g, channels: g.inputs, pixels: 128)
     let splits = max(1, min(units.count, device.description.computeUnits * 4))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)

@@ -63,7 +63,7 @@ struct VectorConvolution: ConvolutionKernels {
     let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
     // An odd number of cache lines keeps the pixels out of each other's cache sets; two sizes, for each is a program.
     let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
-    let units = FilterGradientUnits(g, channels: leadingDimension)
+    let units = FilterGradientUnits(g, channels: leadingDimension, pixels: 128)
     let splits = max(1, min(units.count, device.description.computeUnits * 4 / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
@@ -217,20 +217,33 @@ struct FilterGradientUnits {
   let count: Int
   /// Floats of a window.
   let capacity: Int
-  /// Most output pixels of a unit: 16 KiB of dy for 32 channels, half a first-level cache.
-  var pixels: Int { 128 }
+  /// Most output pixels of a unit.
+  let pixels: Int
 
-  /// - Parameter channels: input channels that a window holds.
-  init(_ g: ConvolutionGeometry, channels: Int) {
+  /// - Parameters:
+  ///   - channels: input channels that a window holds.
+  ///   - pixels: most output pixels of a unit. 128 are 16 KiB of dy for 32 channels, half a first-level cache.
+  init(_ g: ConvolutionGeometry, channels: Int, pixels: Int) {
+    self.pixels = pixels
     let limit = 128 * 272  // floats: 136 KiB
     func window(_ rows: Int, _ columns: Int) -> Int {
       ((rows - 1) * g.strideHeight + g.kernelHeight) * ((columns - 1) * g.strideWidth + g.kernelWidth) * channels
     }
-    let groups = (g.outWidth + 127) / 128
-    var columns = (g.outWidth + groups - 1) / groups
-    while columns > 1, window(1, columns) > limit { columns = (columns + 1) / 2 }
-    var rows = 1
-    while rows < g.outHeight, window(rows + 1, columns) <= limit, (rows + 1) * columns <= 128 { rows += 1 }
+    /// Whole rows of few columns, as far as they go.
+    func unit(_ groups: Int) -> (rows: Int, columns: Int)? {
+      let columns = (g.outWidth + groups - 1) / groups
+      guard columns <= pixels, window(1, columns) <= limit else { return nil }
+      var rows = min(pixels / columns, g.outHeight)
+      while window(rows, columns) > limit { rows -= 1 }
+      return (rows, columns)
+    }
+    // Floats packed for a pixel, and what beginning a row of the inner loop costs, in the same terms.
+    func cost(_ unit: (rows: Int, columns: Int)) -> Double {
+      Double(window(unit.rows, unit.columns)) / Double(unit.rows * unit.columns) + Double(16 * channels)
+        / Double(unit.columns)
+    }
+    let candidates = (1...max(g.outWidth, 1)).lazy.compactMap(unit).prefix(64)
+    let (rows, columns) = candidates.min { cost($0) < cost($1) } ?? (1, 1)
     self.rows = rows
     self.columns = columns
     count = g.batch * ((g.outHeight + rows - 1) / rows) * ((g.outWidth + columns - 1) / columns)

@@ -33,8 +33,9 @@ extension Tensor {
   }
 
   /// Overwrites all values with those of `other`, which has the same shape.
-  func overwrite(with other: Tensor) {
+  public func overwrite(with other: Tensor) {
     precondition(shape == other.shape, "overwrite: \(shape) with \(other.shape)")
+    willBeOverwritten()
     device.launch(
       .fill, "copy", global: [channels, rows],
       [

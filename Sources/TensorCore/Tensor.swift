@@ -164,6 +164,7 @@ public struct Tensor: Sendable {
 
 extension Tensor {
   /// Copies bytes to the device without waiting for earlier work.
+  @_disfavoredOverload
   public init(enqueueing values: [UInt8], shape: Shape, on device: Device) {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device, dtype: .uint8)
@@ -175,5 +176,26 @@ extension Tensor {
     precondition(values.count == shape.count, "Tensor: \(values.count) values for shape \(shape)")
     self.init(uninitialized: shape, on: device)
     storage.buffer.enqueueWrite(values)
+  }
+
+  /// Overwrites all values with bytes from the host without waiting for earlier work.
+  @_disfavoredOverload
+  public func overwrite(enqueueing values: [UInt8]) {
+    checkOverwrite(with: values.count, .uint8)
+    storage.buffer.enqueueWrite(values)
+  }
+
+  /// Overwrites all values with numbers from the host without waiting for earlier work.
+  public func overwrite(enqueueing values: [Float]) {
+    checkOverwrite(with: values.count, .float32)
+    storage.buffer.enqueueWrite(values)
+  }
+
+  private func checkOverwrite(with count: Int, _ type: DType) {
+    precondition(
+      dtype == type && count == shape.count && coversStorage && elementOffset == 0,
+      "Tensor.overwrite: \(count) values of \(type) for a tensor of \(dtype), \(shape)\(coversStorage ? "" : ", a view")"
+    )
+    willBeOverwritten()
   }
 }

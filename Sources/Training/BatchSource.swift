@@ -45,8 +45,8 @@ public struct TrainingBatch: Sendable {
   /// Number of photos.
   public var count: Int { labels.count }
 
-  /// The photos on the device; on one that plans their memory.
-  func photos(on device: Device) -> Tensor {
+  /// Photos on the device; on one that plans their memory.
+  static func photos(_ pixels: [UInt8], shape: Shape, on device: Device) -> Tensor {
     device.isPlanning
       ? Tensor(uninitialized: shape, on: device, dtype: .uint8)
       : Tensor(enqueueing: pixels, shape: shape, on: device)

@@ -13,14 +13,15 @@ extension Trainer {
   // trainer's device must be a planning one.
 
   /// A training step on some batches.
-  package func planTrainingStep(_ shapes: [Shape]) {
+  package func planTrainingStep(_ shapes: [Shape]) throws {
     precondition(device.isPlanning, "planTrainingStep: the device would run it")
-    _ = trainingStep(shapes.map(TrainingBatch.init(planning:)))
+    _ = try trainingStep(shapes.map(TrainingBatch.init(planning:)))
   }
 
   /// A validation.
   package func planEvaluation(_ shapes: [Shape]) {
     precondition(device.isPlanning, "planEvaluation: the device would run it")
+    releaseCapturedMemory()
     for shape in shapes { _ = evaluationStep(TrainingBatch(planning: shape)) }
   }
 

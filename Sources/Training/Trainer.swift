@@ -41,18 +41,28 @@ public final class Trainer {
   public let labelSmoothing: Float
   /// What the loss of an image of each class is multiplied by in training, as Keras's `class_weight`; nil for 1.
   public let classWeights: [Float]?
+  /// Bytes planned for the captured step, and the least that any plan needs; nil while none is captured.
+  public var plannedMemory: (byteCount: Int, least: Int)? { captured?.plannedMemory }
   /// Follows the weights; nil where nothing does.
   public let average: WeightAverage?
   /// Sums gradients where a step has several batches.
   private lazy var accumulator = GradientAccumulator(arena)
+  /// Seconds that the host has spent on enqueueing steps.
+  public private(set) var enqueueSeconds = 0.0
   private let forward: (Tensor) -> Tensor
+  private let capturesSteps: Bool
+  /// The captured step of one form; another's memory would come on top.
+  private var captured: CapturedTrainingStep?
+  private var latestForm: StepForm?
 
   /// - Parameters:
   ///   - average: brought up to date after each step.
+  ///   - capturesSteps: whether steps are replayed once they are known; see ``CapturedStep``. `forward` is called for the
+  ///     first few steps only then, and must do the same each time. With and without, steps give the same bits.
   ///   - forward: from photos (bytes) to logits [batch, classes].
   public init(
     arena: ParameterArena, optimizer: Optimizer, classes: Int, labelSmoothing: Float, classWeights: [Float]? = nil,
-    average: WeightAverage? = nil, forward: @escaping (Tensor) -> Tensor
+    average: WeightAverage? = nil, capturesSteps: Bool = true, forward: @escaping (Tensor) -> Tensor
   ) {
     device = arena.device
     self.arena = arena
@@ -64,6 +74,7 @@ public final class Trainer {
       "Trainer: class weights \(classWeights ?? []) for \(classes) classes")
     self.classWeights = classWeights
     self.average = average
+    self.capturesSteps = capturesSteps
     self.forward = forward
   }
 
@@ -95,9 +106,15 @@ public final class Trainer {
     next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in },
     predicted: ([Prediction]) -> Void = { _ in }
   ) throws -> Scores {
-    try run(
+    releaseCapturedMemory()
+    return try run(
       isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
       predicted: predicted, enqueue: evaluationStep)
+  }
+
+  /// Gives the captured step's memory back until the next training step.
+  func releaseCapturedMemory() {
+    captured?.releaseMemory()
   }
 
   /// Runs `body` with the weights that the run is for: the averages where there are any.
@@ -110,13 +127,14 @@ public final class Trainer {
   public func withReestimatedStatistics<Result>(
     from batches: () throws -> TrainingBatch?, _ body: () throws -> Result
   ) throws -> Result {
+    captured?.releaseMemory()
     let saved = Tensor(uninitialized: arena.statistics.shape, on: device)
     let bytes = arena.statistics.shape.count * 4
     saved.storage.buffer.copy(from: arena.statistics.storage.buffer, count: bytes)
     defer { arena.statistics.storage.buffer.copy(from: saved.storage.buffer, count: bytes) }
     var index = 0
     while let batch = try batches() {
-      let photos = batch.photos(on: device)
+      let photos = TrainingBatch.photos(batch.pixels, shape: batch.shape, on: device)
       let logits = Phase.$current.withValue(.reestimation(batch: index)) { forward(photos) }
       // Reading one value keeps the host from running ahead with memory.
       if !device.isPlanning { _ = try logits.storage.buffer.enqueueRead(floats: 1).wait() }
@@ -136,7 +154,7 @@ public final class Trainer {
   private func run<Step>(
     isTraining: Bool, onto scores: Scores, next: () throws -> Step?,
     report: (_ step: Int, _ scores: Scores) throws -> Void, wantsRest: () -> Bool, atRest: () throws -> Void,
-    predicted: ([Prediction]) -> Void = { _ in }, enqueue: (Step) -> StepInFlight
+    predicted: ([Prediction]) -> Void = { _ in }, enqueue: (Step) throws -> StepInFlight
   ) throws -> Scores {
     var scores = scores
     var inFlight: [StepInFlight] = []
@@ -153,7 +171,9 @@ public final class Trainer {
       try report(step, scores)
     }
     while let step = try next() {
-      inFlight.append(enqueue(step))
+      let start = ContinuousClock.now
+      inFlight.append(try enqueue(step))
+      enqueueSeconds += (ContinuousClock.now - start) / .seconds(1)
       if wantsRest() {
         while !inFlight.isEmpty { try finishOldest() }
         try atRest()
@@ -165,46 +185,70 @@ public final class Trainer {
     return scores
   }
 
-  func trainingStep(_ batches: [TrainingBatch]) -> StepInFlight {
+  func trainingStep(_ batches: [TrainingBatch]) throws -> StepInFlight {
     precondition(!batches.isEmpty, "Trainer: a step without a batch")
-    guard batches.count > 1 else {
-      let (loss, correct, gradients) = gradients(of: batches[0])
-      optimizer.update(gradients, loss: loss)
-      average?.update()
-      return inFlight(loss, correct, batches[0].count)
+    optimizer.beginStep()
+    let results = try trainingResults(batches.map(trainingInput))
+    return inFlight(results, batches.reduce(0) { $0 + $1.count })
+  }
+
+  /// The first form of step that comes twice in a row is captured; others, such as an epoch's smaller last batch, are
+  /// launched anew each time.
+  private func trainingResults(_ hosts: [HostInput]) throws -> StepResults {
+    let form = StepForm(inputs: hosts.map(\.form))
+    defer { latestForm = form }
+    if let captured, captured.form == form { return try captured(hosts) }
+    captured?.releaseMemory()
+    guard capturesSteps, form == latestForm || captured == nil else {
+      return update(hosts.map { $0.enqueued(on: device) })
     }
-    let count = batches.reduce(0) { $0 + $1.count }
-    var parts: [(loss: Tensor, correct: Tensor)] = []
-    accumulator.sum(over: batches.count) { index in
-      let share = Float(batches[index].count) / Float(count)
-      let (loss, correct, gradients) = gradients(of: batches[index], share: share)
-      parts.append((loss, correct))
+    captured = nil
+    let step = CapturedTrainingStep(hosts, on: device) { [unowned self] in update($0) }
+    captured = step
+    return try step(hosts)
+  }
+
+  private func update(_ inputs: [StepInput]) -> StepResults {
+    defer { average?.update() }
+    guard inputs.count > 1 else {
+      let (results, gradients) = gradients(of: inputs[0])
+      arena.completeGradients(gradients)
+      optimizer.applyUpdate(loss: results.loss)
+      return results
+    }
+    let count = inputs.reduce(0) { $0 + $1.count }
+    var parts: [StepResults] = []
+    accumulator.sum(over: inputs.count) { index in
+      let share = Float(inputs[index].count) / Float(count)
+      let (results, gradients) = gradients(of: inputs[index], share: share)
+      parts.append(results)
       return gradients
     }
-    let (loss, correct) = parts.dropFirst().reduce(parts[0]) { ($0.loss + $1.loss, $0.correct + $1.correct) }
-    optimizer.updateFromArena(loss: loss)
-    average?.update()
-    return inFlight(loss, correct, count)
+    let results = parts.dropFirst().reduce(parts[0]) {
+      StepResults(loss: $0.loss + $1.loss, correct: $0.correct + $1.correct)
+    }
+    optimizer.applyUpdate(loss: results.loss)
+    return results
   }
 
   /// The mean loss over the batch, times `share` where it is a part of a step's images, with its gradients.
-  private func gradients(
-    of batch: TrainingBatch, share: Float? = nil
-  ) -> (loss: Tensor, correct: Tensor, gradients: GradientStore) {
+  private func gradients(of input: StepInput, share: Float? = nil) -> (results: StepResults, gradients: GradientStore) {
     var correct: Tensor?
     let (loss, gradients) = withTraining {
       valueWithGradients {
-        let result = trainingLoss(of: batch)
+        let result = self.loss(of: input)
         correct = result.correct
         return share.map { result.loss.scaled(by: $0) } ?? result.loss
       }
     }
-    return (loss, correct ?? loss, gradients)
+    return (StepResults(loss: loss, correct: correct ?? loss), gradients)
   }
 
   func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
-    let (logits, loss, correct) = loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
-    var step = inFlight(loss, correct, batch.count)
+    let input = HostInput(
+      pixels: batch.pixels, shape: batch.shape, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    let (logits, loss, correct) = loss(of: input.enqueued(on: device))
+    var step = inFlight(StepResults(loss: loss, correct: correct), batch.count)
     let read = logits.storage.buffer.enqueueRead(floats: logits.shape.count, at: logits.elementOffset)
     let (labels, indices, classes) = (batch.labels, batch.indices, classes)
     step.predictions = {
@@ -217,16 +261,23 @@ public final class Trainer {
     return step
   }
 
-  /// The mean loss over the batch that training lowers, and how many of it are classified correctly, both of shape [].
-  func trainingLoss(of batch: TrainingBatch) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
-    guard classWeights != nil || batch.partners != nil else {
-      return loss(of: batch, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
-    }
+  /// The mean loss over the batch that training lowers, of shape [].
+  func trainingLoss(of batch: TrainingBatch) -> Tensor {
+    captured?.releaseMemory()
+    return loss(of: trainingInput(batch).enqueued(on: device)).loss
+  }
+
+  private func trainingInput(_ batch: TrainingBatch) -> HostInput {
+    var input = HostInput(
+      pixels: batch.pixels, shape: batch.shape, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
+    guard classWeights != nil || batch.partners != nil else { return input }
     // The loss is linear in the targets: weights and shares can be multiplied into them, once they are smooth.
-    let targets = weighted(batch.labels, share: batch.share)
-    guard let partners = batch.partners else { return loss(of: batch, targets: targets, labelSmoothing: 0) }
-    let others = weighted(partners, share: 1 - batch.share)
-    return loss(of: batch, targets: zip(targets, others).map(+), labelSmoothing: 0)
+    input.labelSmoothing = 0
+    input.targets = weighted(batch.labels, share: batch.share)
+    if let partners = batch.partners {
+      input.targets = zip(input.targets, weighted(partners, share: 1 - batch.share)).map(+)
+    }
+    return input
   }
 
   private func weighted(_ labels: [Int32], share: Float) -> [Float] {
@@ -240,22 +291,16 @@ public final class Trainer {
     return targets
   }
 
-  /// - Parameter targets: [batch, classes].
-  private func loss(
-    of batch: TrainingBatch, targets: [Float], labelSmoothing: Float
-  ) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
-    let (photos, targets) = device.labellingMemory(.input) {
-      (batch.photos(on: device), Tensor(enqueueing: targets, shape: [batch.count, classes], on: device))
-    }
-    let logits = device.labellingMemory(.activations) { forward(photos) }
-    let (loss, correct) = logits.softmaxCrossEntropy(targets: targets, labelSmoothing: labelSmoothing)
+  private func loss(of input: StepInput) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
+    let logits = device.labellingMemory(.activations) { forward(input.photos) }
+    let (loss, correct) = logits.softmaxCrossEntropy(targets: input.targets, labelSmoothing: input.labelSmoothing)
     return (logits, loss, correct)
   }
 
-  private func inFlight(_ loss: Tensor, _ correct: Tensor, _ count: Int) -> StepInFlight {
+  private func inFlight(_ results: StepResults, _ count: Int) -> StepInFlight {
     StepInFlight(
-      loss: loss.storage.buffer.enqueueRead(floats: 1), correct: correct.storage.buffer.enqueueRead(floats: 1),
-      count: count)
+      loss: results.loss.storage.buffer.enqueueRead(floats: 1, at: results.loss.elementOffset),
+      correct: results.correct.storage.buffer.enqueueRead(floats: 1, at: results.correct.elementOffset), count: count)
   }
 
   private func oneHot(_ labels: [Int32]) -> [Float] {

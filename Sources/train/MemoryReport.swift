@@ -69,7 +69,8 @@ extension RunConfiguration {
     let wholes = batches(min(batchSize, validationImages)).prefix(1)
     let last = batches(validationImages % batchSize)
     return MemoryPlan.Work(
-      steps: [batches(step)] + (rest > 0 ? [batches(rest)] : []), validation: Array(wholes) + last.suffix(1))
+      step: batches(step), steps: trainingImages / step, lastStep: batches(rest),
+      validation: Array(wholes) + last.suffix(1), epochs: epochs)
   }
 }
 
@@ -123,7 +124,8 @@ struct MemoryReport: Encodable {
         "Device   \(device)",
         "Model    \(model.model), \(model.inputHeight)×\(model.inputWidth) → \(model.targetHeight)×\(model.targetWidth)",
         "Batch    \(batches)", "",
-      ] + table("training step, in use at once", plan.training) + [""]
+      ] + table("training step, in use at once", plan.training)
+      + (plan.replayed > 0 ? [line("later steps, replayed", plan.replayed)] : []) + [""]
       + table("validation step, in use at once", plan.validation) + [
         "", line("held from the device, at most", plan.held, "of \(formatBytes(deviceMemory))"),
         line("largest buffer", plan.largestBuffer, "of \(formatBytes(deviceLargestBuffer))"),

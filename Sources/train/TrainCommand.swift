@@ -14,7 +14,8 @@ struct TrainCommand: ParsableCommand {
       Without --data it trains on pictures that it draws itself: two classes told apart only by detail that plain \
       shrinking destroys. With --data DIR every sub-directory of DIR is a class; DIR/train and DIR/validation are used \
       where both exist.
-      """)
+      """,
+    version: "train (fovea) \(foveaVersion)")
 
   @Option(help: ArgumentHelp("Folder of photos; without it the built-in synthetic set.", valueName: "dir"))
   var data: String?
@@ -27,7 +28,7 @@ struct TrainCommand: ParsableCommand {
       "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
       discussion: """
         Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
-        moved), --early-stopping, --profile, --memory-limit (as far as the micro-batches fit it), --device, --workers, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        moved), --early-stopping, --profile, --memory-limit (as far as the micro-batches fit it), --device, --workers, --cache, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
         same, to the bit, as if the run had never been stopped.
         """, valueName: "dir"))
   var resume: String?
@@ -134,7 +135,7 @@ struct TrainCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What the training losses of the classes, in the order of their names, are multiplied by; or balanced.",
+      "Factors above 0 for the training losses of the classes, in the order of their names; or balanced.",
       valueName: "w,w,…"))
   var classWeights: ClassWeights?
 
@@ -161,7 +162,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Momentum of BatchNorm's moving statistics. Default: 0.99, on the synthetic set 0.8.")
   var bnMomentum: Float?
 
-  @Option(help: "Seed of weights, order and synthetic images.")
+  @Option(help: "Seed of weights, order and synthetic images, a whole number from 0.")
   var seed: UInt64 = 0
 
   @Option(help: "Stop after so many steps.")
@@ -176,6 +177,8 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Threads that decode photos. Default: one for each core.")
   var workers: Int?
 
+  @OptionGroup var cache: CacheOptions
+
   @Option(help: "skip or fail: what to do about a photo that cannot be decoded.")
   var onBadImage = BadImagePolicy.skip
 
@@ -187,12 +190,7 @@ struct TrainCommand: ParsableCommand {
     try positive(batchSize, "--batch-size")
     try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
-    if let profile {
-      let folder = URL(fileURLWithPath: profile).deletingLastPathComponent().path
-      guard FileManager.default.isWritableFile(atPath: folder) else {
-        throw ValidationError("--profile \(profile): there is no folder \(folder) that can be written to")
-      }
-    }
+    if let profile { try checkOutput(profile, of: "--profile") }
     try positive(profileSteps, "--profile-steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")
@@ -206,14 +204,20 @@ struct TrainCommand: ParsableCommand {
     if json, !plan { throw ValidationError("--json is for --plan: a run writes its figures to history.json") }
     if resume != nil, overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     if let lr, !(lr > 0 && lr.isFinite) { throw ValidationError("--lr must be positive, not \(lr)") }
-    if warmup < 0 { throw ValidationError("--warmup must not be negative") }
+    if warmup < 0 { throw ValidationError("--warmup must be at least 0, not \(warmup)") }
     if let clipNorm, !(clipNorm > 0) { throw ValidationError("--clip-norm must be positive, not \(clipNorm)") }
-    if let weightDecay, !(weightDecay >= 0) { throw ValidationError("--weight-decay must not be negative") }
+    if let weightDecay, !(weightDecay >= 0) {
+      throw ValidationError("--weight-decay must be at least 0, not \(weightDecay)")
+    }
     if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, not \(ema)") }
     guard (0..<1).contains(labelSmoothing) else {
       throw ValidationError("--label-smoothing must be at least 0 and below 1, not \(labelSmoothing)")
     }
     if let crop, !(crop > 0 && crop <= 1) { throw ValidationError("--crop must be above 0 and at most 1, not \(crop)") }
+    if crop != nil, cache.isOn {
+      throw ValidationError(
+        "--crop cuts from photos in their own size, which --cache does not keep: leave one of them out")
+    }
     guard (0...1).contains(jitter) else { throw ValidationError("--jitter must be 0 to 1, not \(jitter)") }
     guard mixup == 0 || (0.01...1).contains(mixup) else {
       throw ValidationError("--mixup must be 0.01 to 1, or 0 for none, not \(mixup)")

@@ -11,7 +11,9 @@ struct TrainingRun {
   private let split: DatasetSplit
   /// Of the memory, where --memory-limit asked for it.
   private let plan: MemoryPlan?
+  private let cache: ImageCachePlan?
   let configuration: RunConfiguration
+  private let firstUse: FirstUse
 
   /// What a resumed run keeps that its options do not say.
   struct Kept {
@@ -67,6 +69,9 @@ struct TrainingRun {
       plan = nil
     }
     self.configuration = configuration
+    cache = try options.cache.plan(
+      for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth))
+    firstUse = FirstUse(model: configuration.model, batchSize: configuration.imagesAtOnce)
   }
 
   /// Prints the memory that the run takes.
@@ -76,14 +81,33 @@ struct TrainingRun {
     say(options.json ? try jsonText(report) : report.text)
   }
 
+  /// The data, from the cache where there is one.
+  private func loadedSplit(_ stop: StopRequest) throws -> DatasetSplit {
+    guard let cache else { return split }
+    let images: ImageCache
+    do {
+      images = try cache.carryOut(
+        workers: configuration.workers, say: { say("Cache    \($0)") }, line: { ProgressLine(title: $0, total: $1) },
+        check: { if let status = stop.exitStatus { throw ExitCode(status) } })
+    } catch let code as ExitCode {
+      say("Stopped before the first step")
+      throw code
+    }
+    say("Cache    \(images.count) photos of \(images.height)×\(images.width), \(formatBytes(images.bytes))")
+    return DatasetSplit(training: split.training.cached(in: images), validation: split.validation.cached(in: images))
+  }
+
   /// Trains, from the beginning or from a checkpoint.
   func execute(from checkpoint: Checkpoint? = nil) throws {
     let device = try Device(description)
+    KernelPreparation.start(
+      model: configuration.model, batchSize: configuration.imagesAtOnce, on: device,
+      isNew: try !firstUse.isKnown(description))
     // Signals count from here on: opening device and data leaves nothing to save.
     let stop = StopRequest.onSignals {
       FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
     }
-    let folder = try RunDirectory(options.output)
+    let folder = try openOutputFolder(options.output)
     try folder.claim()
     let checkpoints = CheckpointFolder(run: folder.path)
     if checkpoint == nil { try clear(checkpoints, of: folder) }
@@ -93,8 +117,9 @@ struct TrainingRun {
     try folder.write(configurationText, to: "config.json")
     let classifier = try model.build()
     describe(classifier)
-    try FirstUse(model: model, batchSize: configuration.imagesAtOnce).check(description, say: say)
+    try firstUse.check(description, say: say)
 
+    let split = try loadedSplit(stop)
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
     let trace = options.profile.map { TraceRecorder(path: $0, steps: options.profileSteps) }
     let training = loader(

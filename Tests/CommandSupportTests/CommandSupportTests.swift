@@ -87,6 +87,41 @@ import Testing
     #expect(result.text.contains("accuracy  0.7500 ± 0.2165"))
   }
 
+  @Test func negativeNumbersAreValues() {
+    for (given, expected) in [
+      (["--epochs", "-1"], ["--epochs=-1"]), (["--lr", "-1e-3", "x"], ["--lr=-1e-3", "x"]),
+      (["--scale", "-.5"], ["--scale=-.5"]), (["--a=b", "-1"], ["--a=b", "-1"]), (["-o", "-1"], ["-o", "-1"]),
+      (["--json", "--top", "3"], ["--json", "--top", "3"]), (["--json", "-"], ["--json", "-"]),
+      (["--seeds", "2", "--", "--lr", "-1"], ["--seeds", "2", "--", "--lr", "-1"]), (["--lr"], ["--lr"]), ([], []),
+    ] { #expect(joiningNegativeNumbers(given) == expected) }
+  }
+
+  @Test func outputsAreCheckedFirst() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("fovea-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    func problem(_ path: String) -> String? {
+      do {
+        try checkOutput(path, of: "--save")
+        return nil
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(problem(folder + "/a") == nil && problem("a") == nil)
+    #expect(problem("\(folder)/b/a") == "--save \(folder)/b/a: there is no folder \(folder)/b")
+    #expect(problem(folder) == "--save \(folder): that is a folder, not a file")
+    #expect(FileManager.default.createFile(atPath: folder + "/b", contents: nil))
+    #expect(problem("\(folder)/b/a") == "--save \(folder)/b/a: there is no folder \(folder)/b")
+  }
+
+  @Test func theVersionIsTheNewestOfTheChangelog() throws {
+    let changelog = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../CHANGELOG.md").standardizedFileURL
+    let lines = try String(contentsOf: changelog, encoding: .utf8).split(separator: "\n")
+    let newest = try #require(lines.first { $0.hasPrefix("## ") })
+    #expect(newest.dropFirst(3).split(separator: ",").first.map(String.init) == foveaVersion)
+  }
+
   @Test func evaluationSmoothsLabels() {
     var result = Evaluation(classNames: ["a", "b"], labelSmoothing: 0.2)
     result.add(logits: [Float(log(3.0)), 0], label: 0)

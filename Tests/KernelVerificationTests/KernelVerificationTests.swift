@@ -55,6 +55,23 @@ import Testing
     #expect(plan.launches.count == device.counters.launches)
   }
 
+  /// What a helper process has the driver compile is what the step needs, and needs no memory of the step's size.
+  @Test(arguments: ["cpu", "gpu"]) func preparationCompilesWhatTheStepNeeds(kind: String) throws {
+    var model = ModelDescription()
+    (model.inputHeight, model.inputWidth, model.targetHeight, model.targetWidth) = (48, 48, 32, 32)
+    model.filters = 4
+    let description = try Self.cpu.get()
+    let device = try Device(
+      kind == "cpu"
+        ? description
+        : description.imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 1024))
+    let plan = try StepPlan(trainingStepOf: model, batchSize: 2, on: device.description)
+    let launches = plan.compilations
+    #expect(Set(launches.map(\.program)) == plan.programs && launches.count < plan.launches.count / 10)
+    for launch in launches.reversed() { try device.prepare(launch) }
+    #expect(device.programsInUse == plan.programs)
+  }
+
   @Test func aRightDevicePasses() throws {
     let device = try Device(Self.cpu.get())
     for check in operationChecks(.short) {

@@ -296,9 +296,13 @@ import Testing
       try expect([2, 0, 0, 0, 0, 0, 0], "7 bytes are too few for a header")
       try expect([0, 0, 0, 0, 0, 0, 0, 0], "expected '{' at byte 0")
       try expect([3, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D], "its header would be 3 bytes long, the file has 10")
-      try expect([UInt8](repeating: 0xFF, count: 16), "its header would be 18446744073709551615 bytes long")
+      try expect([UInt8](repeating: 0xFF, count: 8), "its header would be 18446744073709551615 bytes long")
+      try expect([UInt8](repeating: 0xFF, count: 16), "is not a safetensors file")
+      try expect(Array("Just some text.\n".utf8), "is not a safetensors file")
+      try expect([0x89] + Array("HDF\r\n\u{1A}\n".utf8) + [0], "is not a safetensors file, but an HDF5 file: ")
+      try expect(Array("PK\u{3}\u{4}\u{14}\0\0\0\u{8}".utf8), "is not a safetensors file, but a zip file, ")
       // 100,000,001 bytes in a (sparse) file that is long enough.
-      try expect([0x01, 0xE1, 0xF5, 0x05, 0, 0, 0, 0], size: 200_000_000, "a header may have 100000000")
+      try expect([0x01, 0xE1, 0xF5, 0x05, 0, 0, 0, 0, 0x7B], size: 200_000_000, "a header may have 100000000")
       try expect([4, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x22, 0xFF, 0x22], "its header is not UTF-8")
     }
   }

@@ -24,9 +24,12 @@ import Testing
     }
   }
 
-  private static let small = ["--input-size", "40", "--target-size", "32", "--filters", "4", "--limit", "10"]
+  private static let small = [
+    "--input-size", "40", "--target-size", "32", "--filters", "4", "--limit", "14", "--epochs", "2",
+  ]
 
-  /// A whole run: pictures before, an epoch of three steps, the last of them smaller, both validations, pictures after.
+  /// A whole run: pictures before, two epochs of four steps, the last of them smaller and the others captured, both
+  /// validations and pictures after each.
   /// The pool is the same code on both sides and is asked for the same buffers in the same order, so that nothing but
   /// equality will do.
   @Test(arguments: [
@@ -66,13 +69,13 @@ import Testing
       trainer, training: source(data.training), validation: source(data.validation), epochs: 2,
       accumulation: configuration.batchesPerStep, callbacks: [peaks]
     ).run()
-    #expect(peaks.training == plan.training.bytes)
+    #expect(peaks.training == max(plan.training.bytes, plan.replayed))
     #expect(peaks.validation == plan.validation.bytes)
     #expect(device.pool.statistics.reservedPeak == plan.held)
     #expect(plan.held >= plan.inUse)
   }
 
-  /// Most memory in use in the second epoch's training and in its validation.
+  /// Most memory in use in training, and in the last epoch's validation.
   private final class Peaks: Callback {
     private let pictures: SamplePictures?
     private let classifier: ImageClassifier
@@ -89,7 +92,7 @@ import Testing
 
     func phaseDidEnd(_ phase: TrainingPhase, _ scores: Scores, in loop: TrainingLoop) {
       let peak = loop.trainer.device.pool.statistics.peak
-      if phase == .training { training = peak }
+      if phase == .training { training = max(training, peak) }
       if phase == .validation { validation = peak }
     }
 

@@ -182,6 +182,17 @@ import Testing
     #expect(!report.html().lowercased().contains("nan"))
   }
 
+  @Test func aLossThatIsFarOffLeavesTheOthersTheirRoom() {
+    var report = full()
+    #expect(!report.html().contains("What lies higher"))
+    report.history[0].valLoss = 1760
+    let html = report.html()
+    #expect(html.contains("What lies higher is drawn at the upper edge."))
+    // Axis up to 3 · 0.7, rounded up; the value itself in the tool tip.
+    #expect(html.contains(">2.5</text>") && !html.contains(">2000</text>"))
+    #expect(html.contains("validation, moving, epoch 1: 1760"))
+  }
+
   @Test func manyClassesAreAListOfPairs() {
     var report = full()
     report.classNames = (0..<30).map { "class \($0)" }
@@ -205,6 +216,16 @@ import Testing
     #expect(ticks.first! <= low && ticks.last! >= high)
     #expect(ticks.count == expected.count, "\(ticks)")
     #expect(zip(ticks, expected).allSatisfy { abs($0 - $1) < 1e-9 }, "\(ticks)")
+  }
+
+  @Test func whatLiesBeyondTheLimitsIsDrawnAtTheEdge() throws {
+    let chart = LineChart(
+      title: "t", series: [.init(name: "n", style: "training", points: [(0, 0), (1, 1760), (2, 4)])], width: 2,
+      xLabel: "epoch", limits: 0...4, format: { "\($0)" })
+    let svg = try #require(chart.svg())
+    #expect(svg.matches(of: /cy="([0-9.]+)"/).map { Double($0.1) } == [200, 12, 12])
+    // The tool tip still tells the value.
+    #expect(svg.contains("epoch 1: 1760.0"))
   }
 
   @Test func pointsThatAreNotFiniteAreLeftOut() throws {

@@ -84,7 +84,8 @@ struct TinyRun {
     from checkpoint: Checkpoint? = nil,
     epochs: Int = 3, ema: Float? = nil, accumulation: Int = 1, earlyStopping: EarlyStopping? = nil,
     plateau: ReduceOnPlateau? = nil,
-    callbacks: [any Callback] = [], on device: Device? = nil
+    callbacks: [any Callback] = [], capturesSteps: Bool = true, onForward: @escaping () -> Void = {},
+    on device: Device? = nil
   ) throws {
     let device = try device ?? Shared.device.get()
     let classifier = TinyClassifier()
@@ -92,8 +93,11 @@ struct TinyRun {
     let optimizer = Optimizer(rule, schedule: schedule, arena: arena)
     trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1,
-      average: ema.map { WeightAverage(of: arena, decay: $0) }
-    ) { classifier($0) }
+      average: ema.map { WeightAverage(of: arena, decay: $0) }, capturesSteps: capturesSteps
+    ) {
+      onForward()
+      return classifier($0)
+    }
     try checkpoint?.restore(trainer)
     loop = TrainingLoop(
       trainer, training: NoiseSource(), validation: NoiseSource(images: 10, seed: 2), epochs: epochs,

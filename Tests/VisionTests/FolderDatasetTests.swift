@@ -24,6 +24,9 @@ import Testing
 
   @Test func unusableFoldersGiveClearErrors() throws {
     #expect(throws: DatasetError.missingFolder(path: "/nonexistent")) { try FolderDataset("/nonexistent") }
+    let loose = try folder(["photo.png"])
+    let photo = loose.path + "/photo.png"
+    #expect(throws: DatasetError.notAFolder(path: photo)) { try FolderDataset(photo) }
     let empty = try folder([])
     #expect(throws: DatasetError.noClasses(path: empty.path)) { try FolderDataset(empty.path) }
     let single = try folder(["cat/a.png"])

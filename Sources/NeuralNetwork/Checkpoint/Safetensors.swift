@@ -30,7 +30,11 @@ public struct SafetensorsFile: Sendable {
     try withUnsafeMutableBytes(of: &length) { try file.read(into: $0, at: 0) }
     length = UInt64(littleEndian: length)
     guard length <= UInt64(min(file.size - 8, Self.maximumHeaderBytes)) else {
-      throw fail(.headerLength(length, fileBytes: file.size))
+      var start = [UInt8](repeating: 0, count: min(file.size, 9))
+      try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+      // Every header begins so.
+      let isCutShort = start.dropFirst(8).allSatisfy { $0 == UInt8(ascii: "{") }
+      throw fail(isCutShort ? .headerLength(length, fileBytes: file.size) : .otherFormat(Self.format(start)))
     }
     let text = try [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
       try file.read(
@@ -45,6 +49,17 @@ public struct SafetensorsFile: Sendable {
     self.entries = header.entries
     self.dataStart = dataStart
     self.file = file
+  }
+
+  /// What other files of weights begin with.
+  private static func format(_ start: [UInt8]) -> String? {
+    if start.starts(with: [0x89] + Array("HDF\r\n".utf8)) {
+      return "an HDF5 file: Scripts/keras_weights.py makes one of Keras's weights"
+    }
+    if start.starts(with: Array("PK".utf8)) {
+      return "a zip file, as PyTorch and Keras write them: `fovea import --help` names what makes one of it"
+    }
+    return nil
   }
 
   /// The element type, in the format's words such as `F32`, and the shape of a tensor; nil when there is none.

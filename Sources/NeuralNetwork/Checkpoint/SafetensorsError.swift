@@ -4,6 +4,8 @@ public struct SafetensorsError: Error, Sendable, Equatable, CustomStringConverti
   public enum Reason: Sendable, Equatable {
     /// The file is too short to hold the length of its header.
     case tooShort(bytes: Int)
+    /// The file begins as no safetensors file does; what it is instead where that is known, with the way out.
+    case otherFormat(String?)
     /// The header is said to be longer than the file, or than any header may be.
     case headerLength(UInt64, fileBytes: Int)
     /// The header is not UTF-8.
@@ -40,8 +42,10 @@ public struct SafetensorsError: Error, Sendable, Equatable, CustomStringConverti
     switch reason {
     case .tooShort(let bytes):
       return "\(path) is not a safetensors file: \(bytes) bytes are too few for a header"
+    case .otherFormat(let format):
+      return "\(path) is not a safetensors file" + (format.map { ", but \($0)" } ?? "")
     case .headerLength(let length, let fileBytes):
-      return "\(path) is not a valid safetensors file: its header would be \(length) bytes long, the file has "
+      return "\(path) is cut short or not a safetensors file: its header would be \(length) bytes long, the file has "
         + "\(fileBytes) and a header may have \(SafetensorsFile.maximumHeaderBytes)"
     case .headerNotUTF8:
       return "\(path) is not a valid safetensors file: its header is not UTF-8"

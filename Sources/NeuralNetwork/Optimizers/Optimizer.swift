@@ -59,8 +59,30 @@ public final class Optimizer: @unchecked Sendable {
 
   /// Applies the arena's gradients as they are, such as a sum over several backward passes; see ``GradientAccumulator``.
   public func updateFromArena(loss: Tensor? = nil) {
+    beginStep()
+    applyUpdate(loss: loss)
+  }
+
+  /// Begins a step: copies what differs between steps, such as the learning rate, to where the update reads it, and
+  /// counts. Before a ``CapturedStep`` that ends with ``applyUpdate(loss:)``; ``update(_:loss:)`` does both.
+  public func beginStep() {
+    var corrections: (Double, Double) = (1, 1)
+    switch rule {
+    case .sgd: break
+    case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _):
+      corrections = (1 - power(Double(beta1), step + 1), 1 - power(Double(beta2), step + 1))
+    }
+    settings.storage.buffer.enqueueWrite([learningRate, 1, Float(corrections.0), Float(corrections.1)])
+    step += 1
+  }
+
+  /// Applies the arena's gradients in the step that ``beginStep()`` began.
+  ///
+  /// - Parameter loss: as for ``update(_:loss:)``.
+  public func applyUpdate(loss: Tensor? = nil) {
     let device = arena.device
-    setFactors(loss)
+    if let loss { check(loss) }
+    if let clipNorm { clip(to: clipNorm) }
     let vectors = arena.weights.shape.count / 16
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
@@ -81,7 +103,6 @@ public final class Optimizer: @unchecked Sendable {
         "adam", [arena.weights, arena.gradients] + state,
         [.float(beta1), .float(beta2), .float(epsilon), .float(weightDecay)])
     }
-    step += 1
   }
 
   /// Continues from a saved step; the state tensors are restored by whoever saved them.
@@ -89,28 +110,19 @@ public final class Optimizer: @unchecked Sendable {
     self.step = step
   }
 
-  /// Writes learning rate, gradient factor and Adam's bias corrections where the update kernels read them.
-  private func setFactors(_ loss: Tensor?) {
-    var corrections: (Double, Double) = (1, 1)
-    switch rule {
-    case .sgd: break
-    case .adam(let beta1, let beta2, _), .adamW(let beta1, let beta2, _, _):
-      corrections = (1 - power(Double(beta1), step + 1), 1 - power(Double(beta2), step + 1))
-    }
-    let device = arena.device
-    device.launch(
-      .optimizer, "set_factors", global: [1], local: [1],
-      [
-        .buffer(settings.storage.buffer), .float(learningRate), .float(1), .float(Float(corrections.0)),
-        .float(Float(corrections.1)), .buffer((loss ?? settings).storage.buffer), .int(loss?.elementOffset ?? 0),
-        .int(loss == nil ? 0 : 1),
-      ], cost: LaunchCost("set factors"))
-    guard let clipNorm else { return }
-    let squares = Tensor(uninitialized: [], on: device)
+  private func check(_ loss: Tensor) {
+    arena.device.launch(
+      .optimizer, "check_loss", global: [1], local: [1],
+      [.buffer(settings.storage.buffer), .buffer(loss.storage.buffer), .int(loss.elementOffset)],
+      cost: LaunchCost("check loss"))
+  }
+
+  private func clip(to norm: Float) {
+    let squares = Tensor(uninitialized: [], on: arena.device)
     arena.gradients.addSum(.squares, factor: 1, to: squares)
-    device.launch(
+    arena.device.launch(
       .optimizer, "clip_factor", global: [1], local: [1],
-      [.buffer(squares.storage.buffer), .float(clipNorm), .buffer(settings.storage.buffer)],
+      [.buffer(squares.storage.buffer), .float(norm), .buffer(settings.storage.buffer)],
       cost: LaunchCost("clip factor"))
   }
 }

@@ -23,7 +23,7 @@ package struct LineChart {
   /// From 0 to the right end of the axis.
   var width: Double
   var xLabel: String
-  /// Values that are kept within these limits, such as shares within 0…1.
+  /// Values that are kept within these limits, such as shares within 0…1: what lies beyond is drawn at the edge.
   var limits: ClosedRange<Double>?
   /// Whether the axis of values reaches down to 0.
   var startsAtZero: Bool
@@ -87,7 +87,7 @@ package struct LineChart {
     let plot = Self.plot
     func x(_ value: Double) -> String { Self.number(plot.left + (plot.right - plot.left) * value / right) }
     func y(_ value: Double) -> String {
-      Self.number(plot.bottom - (plot.bottom - plot.top) * (value - low) / (high - low))
+      Self.number(plot.bottom - (plot.bottom - plot.top) * (min(max(value, low), high) - low) / (high - low))
     }
     var svg = """
       <svg class="chart" viewBox="0 0 \(Self.number(Self.size.width)) \(Self.number(Self.size.height))" role="img" \

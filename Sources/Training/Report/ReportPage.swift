@@ -89,19 +89,26 @@ extension RunReport {
   }
 
   private var accuracyCurve: String {
-    curve("Accuracy", \.accuracy, \.accuracy, \.valAccuracyReestimated, \.valAccuracy, limits: 0...1) {
-      percent($0, 0)
-    }
+    curve(
+      "Accuracy", \.accuracy, \.accuracy, \.valAccuracyReestimated, \.valAccuracy, limits: 0...1,
+      format: { percent($0, 0) }, last: { percent($0) })
   }
 
   private var lossCurve: String {
-    curve("Loss", \.loss, \.loss, \.valLossReestimated, \.valLoss, limits: nil) { Self.axisNumber($0) }
+    // With moving statistics the first epochs can be off by orders of magnitude, and would press all else flat.
+    let others = history.flatMap { [$0.loss, $0.valLossReestimated ?? .nan] }.filter(\.isFinite)
+    let ceiling = others.max().map { $0 * 3 } ?? .infinity
+    let isHigher = history.contains { $0.valLoss > ceiling } || steps.contains { $0.loss > ceiling }
+    return curve(
+      "Loss", \.loss, \.loss, \.valLossReestimated, \.valLoss, limits: isHigher ? 0...ceiling : nil,
+      note: isHigher ? "What lies higher is drawn at the upper edge." : nil, format: Self.axisNumber,
+      last: { fixed($0, 3) })
   }
 
   private func curve(
     _ name: String, _ ofStep: KeyPath<StepRecord, Double>, _ training: KeyPath<EpochRecord, Double>,
     _ fresh: KeyPath<EpochRecord, Double?>, _ moving: KeyPath<EpochRecord, Double>, limits: ClosedRange<Double>?,
-    format: @escaping (Double) -> String
+    note: String? = nil, format: @escaping (Double) -> String, last: (Double) -> String
   ) -> String {
     func points(_ value: (EpochRecord) -> Double) -> [(x: Double, y: Double)] {
       history.map { (Double($0.epoch), value($0)) }
@@ -116,17 +123,16 @@ extension RunReport {
     let chart = LineChart(
       title: "\(name) by epoch", series: [steps] + lines, width: Double(max(plannedEpochs, 1)), xLabel: "epoch",
       limits: limits, format: format)
-    let isShare = limits != nil
     let legend = lines.compactMap { line -> String? in
-      guard let last = line.points.last(where: { $0.y.isFinite }) else { return nil }
+      guard let point = line.points.last(where: { $0.y.isFinite }) else { return nil }
       return """
-        <li><i class="\(line.style)"></i>\(line.name) <b>\(isShare ? percent(last.y) : fixed(last.y, 3))</b></li>
+        <li><i class="\(line.style)"></i>\(line.name) <b>\(last(point.y))</b></li>
         """
     }
     return """
       <div class="card"><h3>\(name)</h3>
       <ul class="legend">\(legend.joined())</ul>
-      \(chart.svg() ?? "<p class=\"note\">No finite value.</p>")</div>
+      \(chart.svg() ?? "<p class=\"note\">No finite value.</p>")\(note.map { "<p class=\"note\">\($0)</p>" } ?? "")</div>
       """
   }
 
@@ -144,8 +150,8 @@ extension RunReport {
   }
 
   private static func axisNumber(_ value: Double) -> String {
-    let text = String(format: "%.3g", value)
-    return text.contains("e") ? text : "\(Double(text) ?? value)"
+    let text = String(format: abs(value) < 1000 ? "%.3g" : abs(value) < 100_000 ? "%.0f" : "%.1e", value)
+    return text.contains("e") || abs(value) >= 1000 ? text : "\(Double(text) ?? value)"
   }
 
   // MARK: Pictures

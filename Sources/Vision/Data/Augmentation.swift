@@ -26,7 +26,12 @@ public struct Augmentation: Sendable, Equatable {
   func pixels(of image: RGBImage, height: Int, width: Int, _ random: inout RandomNumbers) -> [UInt8] {
     var part = image
     if let crop { part = image.cropped(to: Self.rectangle(in: image, minimumArea: crop, &random)) }
-    var pixels = squash(part, height: height, width: width)
+    return changed(squash(part, height: height, width: width), width: width, &random)
+  }
+
+  /// What follows the cut: `pixels`, rows of `width`, mirrored and with other colours as `random` says.
+  func changed(_ pixels: [UInt8], width: Int, _ random: inout RandomNumbers) -> [UInt8] {
+    var pixels = pixels
     if flip, random.below(2) == 1 { Self.mirror(&pixels, width: width) }
     if jitter > 0 { Self.jitterColors(&pixels, by: jitter, &random) }
     return pixels
@@ -156,6 +161,10 @@ struct EpochAugmentation {
   func pixels(of index: Int, in dataset: any ImageDataset, height: Int, width: Int) throws -> [UInt8] {
     guard rule.changesPictures else { return try dataset.pixels(at: index, height: height, width: width) }
     var random = RandomNumbers(seed, streams.augmentation, UInt64(epoch), UInt64(index))
+    // Without a cut the squashed picture will do, which may lie in a cache.
+    if rule.crop == nil {
+      return rule.changed(try dataset.pixels(at: index, height: height, width: width), width: width, &random)
+    }
     return rule.pixels(of: try dataset.image(at: index), height: height, width: width, &random)
   }
 

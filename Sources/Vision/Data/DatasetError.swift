@@ -2,6 +2,8 @@
 public enum DatasetError: Error, Equatable, Sendable, CustomStringConvertible {
   /// There is no such folder.
   case missingFolder(path: String)
+  /// The path is that of a file.
+  case notAFolder(path: String)
   /// The folder, or one below it, could not be listed.
   case unreadableFolder(path: String, reason: String)
   /// The folder has no sub-folders, hence no classes.
@@ -22,7 +24,8 @@ public enum DatasetError: Error, Equatable, Sendable, CustomStringConvertible {
   /// One line.
   public var description: String {
     switch self {
-    case .missingFolder(let path): "no folder \(path)"
+    case .missingFolder(let path): "there is no folder \(path.isEmpty ? "''" : path)"
+    case .notAFolder(let path): "\(path) is a file; a data set is a folder with a sub-folder for each class"
     case .unreadableFolder(let path, let reason): "folder \(path) cannot be read: \(reason)"
     case .noClasses(let path): "\(path) has no sub-folders; a data set has one for each class"
     case .oneClass(let path, let name): "\(path) has only one class, \(name); at least two are needed"

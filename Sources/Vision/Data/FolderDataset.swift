@@ -9,17 +9,22 @@ public struct FolderDataset: ImageDataset {
   public let directory: String
   /// The sub-folders, sorted.
   public let classNames: [String]
+  private let root: String  // `directory` as an absolute path, links resolved
   private let files: [(path: String, label: Int)]  // path below `directory`
 
   /// Lists the folder; no file is opened.
   ///
   /// - Throws: `DatasetError`: missing or unreadable folder, no class, one class only, a class without files.
   public init(_ directory: String) throws {
-    guard FolderDataset.isFolder(directory) else { throw DatasetError.missingFolder(path: directory) }
+    guard FolderDataset.isFolder(directory) else {
+      throw access(directory, F_OK) == 0
+        ? DatasetError.notAFolder(path: directory) : DatasetError.missingFolder(path: directory)
+    }
     classNames = try FolderDataset.visibleNames(in: directory).filter { FolderDataset.isFolder("\(directory)/\($0)") }
     guard let first = classNames.first else { throw DatasetError.noClasses(path: directory) }
     guard classNames.count > 1 else { throw DatasetError.oneClass(path: directory, name: first) }
     self.directory = directory
+    root = URL(fileURLWithPath: directory).resolvingSymlinksInPath().path
     files = try classNames.enumerated().flatMap { label, name in
       let paths = try FolderDataset.files(below: "\(directory)/\(name)")
       guard !paths.isEmpty else { throw DatasetError.emptyClass(path: "\(directory)/\(name)") }
@@ -39,6 +44,18 @@ public struct FolderDataset: ImageDataset {
   /// - Throws: `ImageError`.
   public func image(at index: Int) throws -> RGBImage {
     try ImageCodec.decode(contentsOfFile: "\(directory)/\(files[index].path)")
+  }
+
+  /// The file's absolute path, its size and when it was last changed, in nanoseconds.
+  public func identity(at index: Int) -> String {
+    var status = stat()
+    guard stat("\(directory)/\(files[index].path)", &status) == 0 else { return "\(root)/\(files[index].path) missing" }
+    #if os(Linux)
+      let time = status.st_mtim
+    #else
+      let time = status.st_mtimespec
+    #endif
+    return "\(root)/\(files[index].path) \(status.st_size) \(Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec))"
   }
 
   package static func isFolder(_ path: String) -> Bool { FileKind(of: path) == .folder }

@@ -16,15 +16,24 @@ public protocol ImageDataset: Sendable {
   ///
   /// - Throws: `ImageError`; the loader counts any error as a bad picture.
   func image(at index: Int) throws -> RGBImage
+  /// The picture squashed to `height` × `width` × 3 bytes, rows from the top, R G B; by default what ``squash(_:height:width:)``
+  /// makes of `image(at:)`.
+  ///
+  /// - Throws: what `image(at:)` throws.
+  func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8]
+  /// A text that two pictures have in common only when they are the same: an ``ImageCache`` tells by it what it holds. By
+  /// default the name, which does for pictures that never change.
+  func identity(at index: Int) -> String
 }
 
 extension ImageDataset {
-  /// The picture squashed to `height` × `width` × 3 bytes, rows from the top, R G B.
-  ///
-  /// - Throws: what `image(at:)` throws.
+  /// The picture, squashed.
   public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
     squash(try image(at: index), height: height, width: width)
   }
+
+  /// The name.
+  public func identity(at index: Int) -> String { name(at: index) }
 
   /// A number that changes when pictures are added, removed, renamed or moved to another class: the order in which they
   /// are drawn then changes too.
@@ -66,6 +75,12 @@ public struct SubsetDataset: ImageDataset {
   public func name(at index: Int) -> String { base.name(at: indices[index]) }
   /// As the whole set gives them.
   public func image(at index: Int) throws -> RGBImage { try base.image(at: indices[index]) }
+  /// As the whole set gives them.
+  public func pixels(at index: Int, height: Int, width: Int) throws -> [UInt8] {
+    try base.pixels(at: indices[index], height: height, width: width)
+  }
+  /// As in the whole set.
+  public func identity(at index: Int) -> String { base.identity(at: indices[index]) }
 }
 
 /// One seed serves several draws; each has a stream of its own, so that none repeats another's numbers.

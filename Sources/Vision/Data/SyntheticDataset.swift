@@ -42,6 +42,9 @@ public struct SyntheticDataset: ImageDataset {
   /// From the seed and the place in its sequence.
   public func name(at index: Int) -> String { "synthetic/\(seed)/\(firstIndex + index)" }
 
+  /// The name and the size.
+  public func identity(at index: Int) -> String { "\(name(at: index)) \(size)" }
+
   /// The picture.
   public func image(at index: Int) -> RGBImage { image(at: index, label: label(at: index)) }
 

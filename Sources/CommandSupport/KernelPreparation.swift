@@ -1,0 +1,68 @@
+import Foundation
+import Fovea
+import KernelVerification
+
+/// Compiles the kernels of a training step in a second process while the first one begins.
+///
+/// Drivers that keep compiled kernels on disk, as POCL, NVIDIA's and Mesa's do, may still compile one at a time within a
+/// process: POCL takes 20 s for the main job. The helper plans the step and goes through its kernels from the last to the
+/// first; the two processes meet in the middle, each finding on disk what the other has compiled. Where a driver keeps nothing,
+/// the helper's work is lost and harms nothing.
+package enum KernelPreparation {
+  private static let variable = "FOVEA_PREPARE_KERNELS"
+  /// A program that takes longer to build was compiled, not found.
+  private static let slowBuild = 0.05
+
+  private struct Request: Codable {
+    var device: String
+    var model: ModelDescription
+    var batchSize: Int
+    /// The process that asked; without it there is nobody to prepare for.
+    var parent: Int32
+  }
+
+  /// Starts the helper if the device's driver seems to have nothing compiled yet.
+  ///
+  /// - Parameter isNew: whether it is known that this step has not run on this device before.
+  package static func start(model: ModelDescription, batchSize: Int, on device: Device, isNew: Bool = false) {
+    let before = device.counters.buildSeconds
+    // A kernel that the step needs as well.
+    Tensor(uninitialized: [1], on: device).fill(1)
+    guard isNew || device.counters.buildSeconds - before > slowBuild else { return }
+    let request = Request(
+      device: device.description.selector, model: model, batchSize: batchSize,
+      parent: ProcessInfo.processInfo.processIdentifier)
+    guard let executable = Bundle.main.executableURL, let data = try? JSONEncoder().encode(request) else {
+      return
+    }
+    let helper = Process()
+    helper.executableURL = executable
+    helper.environment = ProcessInfo.processInfo.environment.merging([variable: String(decoding: data, as: UTF8.self)])
+    { $1 }
+    (helper.standardInput, helper.standardOutput, helper.standardError) =
+      (FileHandle.nullDevice, FileHandle.nullDevice, FileHandle.nullDevice)
+    // Without it everything works, only later.
+    try? helper.run()
+  }
+
+  /// Does a helper's work and ends the process, if that is what the process was started for.
+  static func serveIfAsked() {
+    guard let text = ProcessInfo.processInfo.environment[variable] else { return }
+    do {
+      try serve(JSONDecoder().decode(Request.self, from: Data(text.utf8)))
+    } catch {
+      note("\(variable): \(error)")
+      exit(1)
+    }
+    exit(0)
+  }
+
+  private static func serve(_ request: Request) throws {
+    let device = try Device.open(request.device)
+    let plan = try StepPlan(trainingStepOf: request.model, batchSize: request.batchSize, on: device.description)
+    for launch in plan.compilations.reversed() {
+      guard getppid() == request.parent else { return }
+      try device.prepare(launch)
+    }
+  }
+}
