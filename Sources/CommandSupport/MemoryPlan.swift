@@ -96,6 +96,7 @@ package struct MemoryPlan: Encodable, Sendable {
         replayed = max(replayed, try measured { try trainer.planTrainingStep(work.lastStep) }.bytes)
       }
       try trainer.withResultingWeights {
+        trainer.releaseCapturedMemory()
         validation = measured { trainer.planEvaluation(work.validation) }
         try trainer.planReestimatedEvaluation(work.validation, from: Array(work.step.prefix(2)))
       }

@@ -21,7 +21,6 @@ extension Trainer {
   /// A validation.
   package func planEvaluation(_ shapes: [Shape]) {
     precondition(device.isPlanning, "planEvaluation: the device would run it")
-    releaseCapturedMemory()
     for shape in shapes { _ = evaluationStep(TrainingBatch(planning: shape)) }
   }
 

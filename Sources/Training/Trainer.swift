@@ -113,7 +113,7 @@ public final class Trainer {
   }
 
   /// Gives the captured step's memory back until the next training step.
-  func releaseCapturedMemory() {
+  package func releaseCapturedMemory() {
     captured?.releaseMemory()
   }
 

@@ -87,6 +87,8 @@ import Testing
     }
 
     func phaseDidBegin(_ phase: TrainingPhase, steps: Int, in loop: TrainingLoop) {
+      // As the validation does next.
+      if phase == .validation { loop.trainer.releaseCapturedMemory() }
       if phase != .reestimatedValidation { loop.trainer.device.pool.resetPeak() }
     }
 
