@@ -85,8 +85,7 @@ struct BenchPlan: ParsableCommand {
 
   /// The device, passed off as a GPU unless it is one.
   private func description() throws -> DeviceDescription {
-    let there = try DeviceSelection.pick(
-      device.device ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
+    let there = try device.describe()
     let isGPU = there.kind == .gpu
     return there.imitatingGPU(
       computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),

@@ -38,7 +38,8 @@ struct Compare: ParsableCommand {
 
   /// What compare decides itself.
   private static let reserved = [
-    "--seed", "--model", "--resizer", "--interpolation", "--output", "--resume", "--overwrite", "--profile", "--help",
+    "--seed", "--model", "--resizer", "--interpolation", "--output", "--resume", "--overwrite", "--profile", "--plan",
+    "--help",
   ]
 
   private var names: [String] { arms.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) } }
@@ -56,6 +57,10 @@ struct Compare: ParsableCommand {
     for option in trainOptions {
       if let reserved = Self.reserved.first(where: { option == $0 || option.hasPrefix($0 + "=") }) {
         throw ValidationError("\(reserved) cannot be given to train here: compare chooses it for each run")
+      }
+      if option == "--memory-limit" || option.hasPrefix("--memory-limit=") {
+        throw ValidationError(
+          "--memory-limit would give the arms different micro-batches: choose them with --batch-size and --accumulate")
       }
     }
   }

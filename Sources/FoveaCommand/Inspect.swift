@@ -8,7 +8,7 @@ struct Inspect: ParsableCommand {
     abstract: "Show a model's layers: output shapes, parameters, memory, operations.",
     discussion: """
       Without --run the model that the options describe; no weights are needed. Figures are for one photo in inference: \
-      memory is a layer's output in float32, flops count a multiply-add as two.
+      memory is a layer's output in float32, flops count a multiply-add as two. What training takes `train --plan` says.
       """)
 
   @Option(

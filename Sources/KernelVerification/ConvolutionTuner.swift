@@ -18,11 +18,11 @@ package struct TuningTask: Sendable {
   /// The tasks of a step, most work first.
   package static func tasks(of plan: StepPlan, on description: DeviceDescription) throws -> [TuningTask] {
     let algorithm = ConvolutionAlgorithm.choose(for: description)
-    return try ConvolutionPass.allCases.flatMap { pass in
+    return ConvolutionPass.allCases.flatMap { pass in
       // Convolutions of one shape have one configuration whatever is pending, so they belong together as well.
       var groups: [(programs: Set<PlannedProgram>, calls: [ConvolutionCall])] = []
       for call in plan.convolutions where pass != .inputGradient || call.wantsInputGradient {
-        let device = try Device(planning: description)
+        let device = Device(planning: description)
         ConvolutionTrial(call, pass, on: device)
           .run(.standard(pass, call.geometry, algorithm, on: description))
         var joined = (programs: Set(device.takePlan().map(\.program).filter(\.isOfAConvolution)), calls: [call])

@@ -29,7 +29,7 @@ package struct StepPlan: Sendable {
   ///   - description: the device, which is not touched.
   ///   - body: builds work on the device it is given; it must not read values.
   package init(on description: DeviceDescription, of body: (Device) throws -> Void) throws {
-    let device = try Device(planning: description)
+    let device = Device(planning: description)
     let observer = ConvolutionCall.Observer()
     try ConvolutionCall.$observer.withValue(observer) { try body(device) }
     launches = device.takePlan()

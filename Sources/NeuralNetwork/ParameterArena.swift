@@ -1,6 +1,17 @@
 import OpenCLRuntime
 import TensorCore
 
+extension MemoryLabel {
+  /// Weights and statistics.
+  package static let parameters = MemoryLabel("parameters")
+  /// Their gradients, and where a step has several batches the sum.
+  package static let parameterGradients = MemoryLabel("their gradients")
+  /// Momentum and the like.
+  package static let optimizer = MemoryLabel("optimizer")
+  /// Moving averages of weights.
+  package static let averages = MemoryLabel("averaged weights")
+}
+
 /// The memory of a model's parameters: all trainable ones in one block, their gradients in a second, statistics in a
 /// third. One launch updates them all, and one block is reduced, saved or copied.
 ///
@@ -29,9 +40,12 @@ public final class ParameterArena: @unchecked Sendable {
 
     let trainable = parameters.filter(\.isTrainable)
     let fixed = parameters.filter { !$0.isTrainable }
-    weights = Tensor.zeros([max(Self.size(of: trainable), 16)], on: device)
-    gradients = Tensor.zeros([max(Self.size(of: trainable), 16)], on: device)
-    statistics = Tensor.zeros([max(Self.size(of: fixed), 16)], on: device)
+    func block(_ parameters: [Parameter], _ label: MemoryLabel) -> Tensor {
+      device.labellingMemory(label) { .zeros([max(Self.size(of: parameters), 16)], on: device) }
+    }
+    weights = block(trainable, .parameters)
+    gradients = block(trainable, .parameterGradients)
+    statistics = block(fixed, .parameters)
     Self.place(trainable, in: weights, gradients: gradients, seed: seed)
     Self.place(fixed, in: statistics, gradients: nil, seed: seed)
   }

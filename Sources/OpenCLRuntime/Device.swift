@@ -16,7 +16,8 @@ public final class Device: @unchecked Sendable {
   package let isPlanning: Bool
 
   private let additionalOptions: String
-  let context: cl_context
+  /// Nil for a planning device, as is its queue.
+  let context: cl_context?
   let state: Mutex<State>
 
   /// Counts of what the device was asked to do since it was opened.
@@ -36,7 +37,7 @@ public final class Device: @unchecked Sendable {
   }
 
   struct State: @unchecked Sendable {
-    var queue: cl_command_queue
+    var queue: cl_command_queue?
     var isProfiling: Bool
     var failure: OpenCLError?
     var kernels: [KernelKey: cl_kernel] = [:]
@@ -69,36 +70,38 @@ public final class Device: @unchecked Sendable {
   /// - Parameter profiling: whether launches are timed from the start.
   /// - Throws: `OpenCLError.noPlatform`, `noDevice` or `callFailed`.
   public static func open(_ selection: String? = nil, profiling: Bool = false) throws -> Device {
-    let text = selection ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto"
-    return try Device(DeviceSelection.pick(text, from: DeviceDescription.all()), profiling: profiling)
+    try Device(DeviceSelection.pick(selection), profiling: profiling)
   }
 
   /// Opens a device of ``DeviceDescription/all()``; most callers want ``open(_:profiling:)``.
   ///
   /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
   public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
-    try self.init(description, profiling: profiling, planning: false)
+    try self.init(description, profiling: profiling, additionalOptions: "")
   }
 
   /// - Parameter additionalOptions: what every program is compiled with besides its own options, for tests that break
   ///   kernels on purpose.
   package convenience init(_ description: DeviceDescription, additionalOptions: String) throws {
-    try self.init(description, profiling: false, planning: false, additionalOptions: additionalOptions)
+    try self.init(description, profiling: false, additionalOptions: additionalOptions)
   }
 
-  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`. Operations decide
-  /// there as they do on a device of that description, which need not be the one that is there. Reading values from it
-  /// is a mistake.
-  package convenience init(planning description: DeviceDescription) throws {
-    try self.init(description, profiling: false, planning: true)
+  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`, and its pool counts
+  /// what would be in use. Operations decide there as they do on a device of that description, which need not be the one
+  /// that is there and is not opened. Reading values from it is a mistake.
+  package init(planning description: DeviceDescription) {
+    self.description = description
+    additionalOptions = ""
+    isPlanning = true
+    pool = BufferPool(planningWithHostMemory: description.kind == .cpu)
+    context = nil
+    state = Mutex(State(queue: nil, isProfiling: false))
   }
 
-  private init(
-    _ description: DeviceDescription, profiling: Bool, planning: Bool, additionalOptions: String = ""
-  ) throws {
+  private init(_ description: DeviceDescription, profiling: Bool, additionalOptions: String) throws {
     self.description = description
     self.additionalOptions = additionalOptions
-    isPlanning = planning
+    isPlanning = false
     pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
     var deviceID: cl_device_id? = description.deviceID
@@ -114,7 +117,7 @@ public final class Device: @unchecked Sendable {
     state = Mutex(State(queue: queue, isProfiling: profiling))
   }
 
-  private static func makeQueue(_ context: cl_context, _ description: DeviceDescription, profiling: Bool) throws
+  private static func makeQueue(_ context: cl_context?, _ description: DeviceDescription, profiling: Bool) throws
     -> cl_command_queue
   {
     var status: cl_int = 0
@@ -126,6 +129,7 @@ public final class Device: @unchecked Sendable {
   }
 
   deinit {
+    guard !isPlanning else { return }
     state.withLock { state in
       clFinish(state.queue)
       state.uploads.release()
@@ -186,7 +190,6 @@ public final class Device: @unchecked Sendable {
   /// A buffer of `byteCount` bytes with undefined contents.
   public func allocate(byteCount: Int) -> Buffer {
     precondition(byteCount >= 0, "Device.allocate: negative size")
-    if isPlanning { return Buffer(device: self, byteCount: byteCount, allocation: nil) }
     if let memory = recordedMemory(byteCount: byteCount) { return Buffer(device: self, captured: memory) }
     return Buffer(device: self, byteCount: byteCount, allocation: takeBlock(max(byteCount, 1)))
   }
@@ -224,6 +227,10 @@ public final class Device: @unchecked Sendable {
     precondition((1...3).contains(global.count), "\(kernelName): one to three dimensions")
     if global.contains(0) { return }
     if isPlanning {
+      let isRecorded = record {
+        $0.launch(nil, kernelName, global, local, [], arguments, cost() ?? LaunchCost(kernelName))
+      }
+      if isRecorded { return }
       let launch = PlannedLaunch(
         program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
         arguments: arguments.map(PlannedArgument.init), global: global, local: local,
@@ -324,7 +331,7 @@ public final class Device: @unchecked Sendable {
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
     // It outlives a recording during which it is asked for first.
-    let value = withoutRecording(make)
+    let value = withoutRecording { labellingMemory(.constants, make) }
     state.withLock { $0.cache[key] = value }
     return value
   }
@@ -332,8 +339,8 @@ public final class Device: @unchecked Sendable {
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.
   func enqueue(_ name: String, _ body: (cl_command_queue) -> cl_int) {
     state.withLock { state in
-      guard state.failure == nil, !isPlanning, !state.isRecording else { return }
-      let status = body(state.queue)
+      guard state.failure == nil, let queue = state.queue, !state.isRecording else { return }
+      let status = body(queue)
       if status != CL_SUCCESS {
         state.failure = .callFailed(call: name, code: status, device: description.name)
       }
@@ -357,8 +364,8 @@ public final class Device: @unchecked Sendable {
   /// Runs a call that copies between host and device and gives its event; profiles list it under `label`.
   func enqueueCopy(_ name: String, _ label: String, bytes: Int, _ body: (cl_command_queue) -> (cl_int, cl_event?)) {
     state.withLock { state in
-      guard state.failure == nil, !isPlanning else { return }
-      let (status, event) = body(state.queue)
+      guard state.failure == nil, let queue = state.queue else { return }
+      let (status, event) = body(queue)
       guard status == CL_SUCCESS else {
         state.failure = .callFailed(call: name, code: status, device: description.name)
         return
@@ -372,10 +379,10 @@ public final class Device: @unchecked Sendable {
 
   /// Copies to a buffer while the device computes; see `UploadRing`.
   func upload(_ source: UnsafeRawBufferPointer, to buffer: Buffer) {
-    if isPlanning { return }
     attempt { state in
+      guard let queue = state.queue, let context else { return }
       let target = UploadRing.Target(
-        context: context, deviceID: description.deviceID, deviceName: description.name, queue: state.queue,
+        context: context, deviceID: description.deviceID, deviceName: description.name, queue: queue,
         isProfiling: state.isProfiling)
       guard let event = try state.uploads.enqueue(source, to: buffer.memory, target) else { return }
       if state.isProfiling {

@@ -13,7 +13,8 @@
 /// 2 MiB where the system grants that, memory is used again from the lowest address on, and neighbouring free ranges join,
 /// so that the memory touched is about the peak in use.
 struct HostArena {
-  private let base: UnsafeMutableRawPointer
+  /// Nil in an arena that only plans.
+  private let base: UnsafeMutableRawPointer?
   private let size: Int
   /// Free ranges by address, never touching each other.
   private var free: [Range<Int>]
@@ -37,8 +38,18 @@ struct HostArena {
     free = [0..<size]
   }
 
-  /// The lowest free range of `byteCount` bytes, or nil when there is none.
-  mutating func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+  /// An arena without memory and without end, which says what another one would take.
+  init(planning: Void) {
+    base = nil
+    size = .max
+    free = [0..<size]
+  }
+
+  /// The address of a byte; nil in an arena that only plans.
+  func pointer(to offset: Int) -> UnsafeMutableRawPointer? { base.map { $0 + offset } }
+
+  /// Where the lowest free range of `byteCount` bytes begins, or nil when there is none.
+  mutating func allocate(_ byteCount: Int) -> Int? {
     guard let index = free.firstIndex(where: { $0.count >= byteCount }) else { return nil }
     let range = free[index]
     let start = range.lowerBound
@@ -48,11 +59,10 @@ struct HostArena {
       free[index] = start + byteCount..<range.upperBound
     }
     touched = max(touched, start + byteCount)
-    return base + start
+    return start
   }
 
-  mutating func release(_ pointer: UnsafeMutableRawPointer, _ byteCount: Int) {
-    let start = pointer - base
+  mutating func release(_ start: Int, _ byteCount: Int) {
     var range = start..<start + byteCount
     // Binary search for the first free range behind this one.
     var low = 0
@@ -75,13 +85,13 @@ struct HostArena {
   /// Gives the memory of free ranges back to the system; the addresses stay.
   mutating func trim() {
     for range in free {
-      madvise(base + range.lowerBound, range.count, Int32(MADV_DONTNEED))
+      if let start = pointer(to: range.lowerBound) { madvise(start, range.count, Int32(MADV_DONTNEED)) }
     }
     touched = free.last.map { $0.upperBound == size ? $0.lowerBound : size } ?? size
   }
 
   /// Ends the reservation; no buffer may still use it.
   func destroy() {
-    munmap(base, size)
+    if let base { munmap(base, size) }
   }
 }

@@ -32,7 +32,7 @@ public enum OpenCLError: Error, Sendable, CustomStringConvertible {
       return "the kernels of '\(program)' do not compile on \(device) with options '\(options)':\n\(log)"
     case .outOfMemory(let requested, let inUse, let reserved, let device):
       return "out of memory on \(device): \(formatBytes(requested)) asked for, \(formatBytes(inUse)) in use, "
-        + "\(formatBytes(reserved)) held. A smaller --batch-size or --input-size helps"
+        + "\(formatBytes(reserved)) held. A smaller --batch-size or --input-size helps, or `train`'s --memory-limit"
     }
   }
 

@@ -85,6 +85,11 @@ public final class Tape: @unchecked Sendable {
   }
 }
 
+extension MemoryLabel {
+  /// Gradients of what is no parameter.
+  package static let activationGradients = MemoryLabel("gradients of activations")
+}
+
 /// Gradients by tensor. A view's gradient is the same view of its storage's gradient.
 public final class GradientStore {
   private struct Entry {
@@ -137,9 +142,11 @@ public final class GradientStore {
       entries[storage.id]
       ?? Entry(
         gradient: storage.gradientHome
-          ?? Storage(
-            device: storage.device, rows: storage.rows, channels: storage.channels,
-            dtype: storage.dtype.isSixteenBit ? storage.dtype : .float32))
+          ?? storage.device.labellingMemory(.activationGradients) {
+            Storage(
+              device: storage.device, rows: storage.rows, channels: storage.channels,
+              dtype: storage.dtype.isSixteenBit ? storage.dtype : .float32)
+          })
     let range = tensor.channelRange
     let accumulate = entry.written.overlaps(range)
     if accumulate { zero(entry.written.missing(from: range), of: entry.gradient) }

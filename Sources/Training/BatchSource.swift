@@ -32,8 +32,39 @@ public struct TrainingBatch: Sendable {
     self.indices = indices
   }
 
+  /// A batch of that shape without values, for a planning device.
+  init(planning shape: Shape) {
+    pixels = []
+    self.shape = shape
+    labels = Array(repeating: 0, count: shape[0])
+    partners = nil
+    share = 1
+    indices = nil
+  }
+
   /// Number of photos.
   public var count: Int { labels.count }
+
+  /// Photos on the device; on one that plans their memory.
+  static func photos(_ pixels: [UInt8], shape: Shape, on device: Device) -> Tensor {
+    device.isPlanning
+      ? Tensor(uninitialized: shape, on: device, dtype: .uint8)
+      : Tensor(enqueueing: pixels, shape: shape, on: device)
+  }
+
+  /// The same photos in batches of at most `size`, in their order.
+  public func split(into size: Int) -> [TrainingBatch] {
+    precondition(size > 0, "TrainingBatch: parts of \(size) photos")
+    guard count > size else { return [self] }
+    let bytes = pixels.count / count
+    return stride(from: 0, to: count, by: size).map { start in
+      let rows = start..<min(start + size, count)
+      return TrainingBatch(
+        pixels: Array(pixels[rows.lowerBound * bytes..<rows.upperBound * bytes]),
+        shape: Shape([rows.count] + shape.dimensions.dropFirst()), labels: Array(labels[rows]),
+        partners: partners.map { Array($0[rows]) }, share: share, indices: indices.map { Array($0[rows]) })
+    }
+  }
 }
 
 /// Where a run's batches come from.

@@ -19,10 +19,12 @@ struct HostInput {
 
   /// Copies it to the device.
   func enqueued(on device: Device) -> StepInput {
-    StepInput(
-      photos: Tensor(enqueueing: pixels, shape: shape, on: device),
-      targets: Tensor(enqueueing: targets, shape: [count, targets.count / count], on: device),
-      labelSmoothing: labelSmoothing)
+    device.labellingMemory(.input) {
+      StepInput(
+        photos: TrainingBatch.photos(pixels, shape: shape, on: device),
+        targets: Tensor(enqueueing: targets, shape: [count, targets.count / count], on: device),
+        labelSmoothing: labelSmoothing)
+    }
   }
 }
 
@@ -37,6 +39,7 @@ struct StepInput {
   var count: Int { photos.shape[0] }
 
   func overwrite(with host: HostInput) {
+    if photos.device.isPlanning { return }
     photos.overwrite(enqueueing: host.pixels)
     targets.overwrite(enqueueing: host.targets)
   }

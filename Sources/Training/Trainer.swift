@@ -109,10 +109,15 @@ public final class Trainer {
     next: () throws -> TrainingBatch?, report: (_ step: Int, _ scores: Scores) throws -> Void = { _, _ in },
     predicted: ([Prediction]) -> Void = { _ in }
   ) throws -> Scores {
-    captured?.releaseMemory()
+    releaseCapturedMemory()
     return try run(
       isTraining: false, onto: Scores(), next: next, report: report, wantsRest: { false }, atRest: {},
       predicted: predicted, enqueue: evaluationStep)
+  }
+
+  /// Gives the captured step's memory back until the next training step.
+  package func releaseCapturedMemory() {
+    captured?.releaseMemory()
   }
 
   /// Runs `body` with the weights that the run is for: the averages where there are any.
@@ -132,16 +137,16 @@ public final class Trainer {
     defer { arena.statistics.storage.buffer.copy(from: saved.storage.buffer, count: bytes) }
     var index = 0
     while let batch = try batches() {
-      let photos = Tensor(enqueueing: batch.pixels, shape: batch.shape, on: device)
+      let photos = TrainingBatch.photos(batch.pixels, shape: batch.shape, on: device)
       let logits = Phase.$current.withValue(.reestimation(batch: index)) { forward(photos) }
       // Reading one value keeps the host from running ahead with memory.
-      _ = try logits.storage.buffer.enqueueRead(floats: 1).wait()
+      if !device.isPlanning { _ = try logits.storage.buffer.enqueueRead(floats: 1).wait() }
       index += 1
     }
     return try body()
   }
 
-  private struct StepInFlight {
+  struct StepInFlight {
     let loss: PendingRead
     let correct: PendingRead
     let count: Int
@@ -194,7 +199,7 @@ public final class Trainer {
   /// A scale that only gradients reach which are infinite or NaN whatever it is.
   private static let leastLossScale: Float = 0x1p-14
 
-  private func trainingStep(_ batches: [TrainingBatch]) throws -> StepInFlight {
+  func trainingStep(_ batches: [TrainingBatch]) throws -> StepInFlight {
     precondition(!batches.isEmpty, "Trainer: a step without a batch")
     optimizer.beginStep()
     let results = try trainingResults(batches.map(trainingInput))
@@ -256,7 +261,7 @@ public final class Trainer {
     return (StepResults(loss: loss, correct: correct ?? loss), gradients)
   }
 
-  private func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
+  func evaluationStep(_ batch: TrainingBatch) -> StepInFlight {
     let input = HostInput(
       pixels: batch.pixels, shape: batch.shape, targets: oneHot(batch.labels), labelSmoothing: labelSmoothing)
     let (logits, loss, correct) = loss(of: input.enqueued(on: device))
@@ -304,7 +309,7 @@ public final class Trainer {
   }
 
   private func loss(of input: StepInput) -> (logits: Tensor, loss: Tensor, correct: Tensor) {
-    let logits = forward(input.photos)
+    let logits = device.labellingMemory(.activations) { forward(input.photos) }
     let (loss, correct) = logits.softmaxCrossEntropy(targets: input.targets, labelSmoothing: input.labelSmoothing)
     return (logits, loss, correct)
   }

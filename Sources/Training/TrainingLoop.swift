@@ -21,21 +21,24 @@ public final class TrainingLoop {
   /// How far the run has come.
   public private(set) var progress: TrainingProgress
 
+  private let reestimationBatches: Int
   private let callbacks: [any Callback]
   private let stop: StopRequest
 
-  /// Batches from which statistics are re-estimated: with 16 of 64 images their sampling error is well below what
-  /// another epoch of training changes.
+  /// Batches from which statistics are re-estimated, unless said otherwise: with 16 of 64 images their sampling error is
+  /// well below what another epoch of training changes.
   public static let reestimationBatches = 16
 
   /// A run over `epochs` epochs and at most `stepLimit` steps.
   ///
   /// - Parameters:
+  ///   - reestimationBatches: training batches from which statistics are re-estimated.
   ///   - progress: where the run goes on; the trainer's weights and optimizer must be those of that moment.
   ///   - stop: ends the run before its time when it is made.
   public init(
     _ trainer: Trainer, training: any BatchSource, validation: any BatchSource, epochs: Int, stepLimit: Int = .max,
     accumulation: Int = 1, earlyStopping: EarlyStopping? = nil, plateau: ReduceOnPlateau? = nil,
+    reestimationBatches: Int = TrainingLoop.reestimationBatches,
     progress: TrainingProgress = TrainingProgress(), callbacks: [any Callback] = [], stop: StopRequest = StopRequest()
   ) {
     self.trainer = trainer
@@ -47,6 +50,7 @@ public final class TrainingLoop {
     self.accumulation = accumulation
     self.earlyStopping = earlyStopping
     self.plateau = plateau
+    self.reestimationBatches = reestimationBatches
     self.progress = progress
     self.callbacks = callbacks
     self.stop = stop
@@ -145,7 +149,7 @@ public final class TrainingLoop {
     let again = training.epoch(progress.epoch, startingAt: 0)
     var batches = 0
     let reestimated = try trainer.withReestimatedStatistics(from: {
-      guard batches < Self.reestimationBatches, !stop.isMade else { return nil }
+      guard batches < reestimationBatches, !stop.isMade else { return nil }
       batches += 1
       return try again.next()
     }) {

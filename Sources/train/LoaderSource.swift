@@ -1,33 +1,56 @@
 import Fovea
 
-/// A loader's batches as the training loop takes them.
+/// A loader's batches as the training loop takes them, whole or cut into micro-batches.
 struct LoaderSource: BatchSource {
-  let loader: BatchLoader
+  private let loader: BatchLoader
+  private let microBatch: Int
 
-  var batchesPerEpoch: Int { loader.stepsPerEpoch }
+  /// - Parameter microBatch: photos of the batches handed out; divides the loader's batch size, which is the default.
+  ///   What is drawn for a whole batch, such as the share of a mixture, holds for all of its parts.
+  init(loader: BatchLoader, microBatch: Int? = nil) {
+    self.loader = loader
+    self.microBatch = microBatch ?? loader.batchSize
+    precondition(
+      loader.batchSize % self.microBatch == 0,
+      "LoaderSource: batches of \(loader.batchSize) in parts of \(self.microBatch)")
+  }
+
+  var batchesPerEpoch: Int { (loader.imagesPerEpoch + microBatch - 1) / microBatch }
 
   func epoch(_ epoch: Int, startingAt start: Int) -> any BatchIterator {
-    Iterator(
-      stream: loader.epoch(epoch, startingAt: start), shape: { [$0, loader.height, loader.width, 3] })
+    let parts = loader.batchSize / microBatch
+    return Iterator(
+      stream: loader.epoch(epoch, startingAt: start / parts), skipping: start % parts, microBatch: microBatch,
+      shape: { [$0, loader.height, loader.width, 3] })
   }
 
   private final class Iterator: BatchIterator {
     private let stream: BatchStream
+    private let microBatch: Int
     private let shape: (Int) -> Shape
+    /// Of the batch that is being handed out, in their order.
+    private var parts: ArraySlice<TrainingBatch> = []
+    private var skipping: Int
 
-    init(stream: BatchStream, shape: @escaping (Int) -> Shape) {
+    init(stream: BatchStream, skipping: Int, microBatch: Int, shape: @escaping (Int) -> Shape) {
       self.stream = stream
+      self.skipping = skipping
+      self.microBatch = microBatch
       self.shape = shape
     }
 
     var waitSeconds: Double { stream.waitSeconds }
 
     func next() throws -> TrainingBatch? {
-      try stream.next().map {
-        TrainingBatch(
-          pixels: $0.pixels, shape: shape($0.count), labels: $0.labels, partners: $0.partners, share: $0.share,
-          indices: $0.indices)
+      while parts.isEmpty {
+        guard let batch = try stream.next() else { return nil }
+        let whole = TrainingBatch(
+          pixels: batch.pixels, shape: shape(batch.count), labels: batch.labels, partners: batch.partners,
+          share: batch.share, indices: batch.indices)
+        parts = whole.split(into: microBatch).dropFirst(skipping)
+        skipping = 0
       }
+      return parts.removeFirst()
     }
   }
 }

@@ -88,7 +88,7 @@ final class ReportWriter: Callback {
     let c = configuration
     let m = c.model
     var choices = [
-      ("Device", c.device), ("Data", c.data ?? "synthetic"),
+      ("Device", c.device), ("Started from", c.weights ?? "random weights"), ("Data", c.data ?? "synthetic"),
       ("Images", "\(c.trainingImages) training, \(c.validationImages) validation"),
       ("Classes", c.classNames.joined(separator: ", ")), ("Model", m.model),
       ("Parameters", "\(classifier.parameterCount), \(classifier.trainableParameterCount) of them trainable"),
@@ -97,7 +97,7 @@ final class ReportWriter: Callback {
     ]
     if m.hasResizer { choices.append(("Resizer", "\(m.filters) filters, \(m.blocks) residual blocks")) }
     choices += [
-      ("Epochs", "\(c.epochs)"), ("Batch size", "\(c.batchSize)"), ("Optimizer", c.optimizer),
+      ("Epochs", "\(c.epochs)"), ("Batch size", c.batchText), ("Optimizer", c.optimizer),
       ("Learning rate", "\(c.learningRate), \(c.schedule)" + (c.warmup > 0 ? ", \(c.warmup) steps of warm-up" : "")),
       ("Command line", (["train"] + c.arguments).joined(separator: " ")),
       ("Weight decay", "\(c.weightDecay)"), ("Clipping of the gradients' norm", c.clipNorm.map { "\($0)" } ?? "none"),

@@ -20,10 +20,11 @@ struct ResumedRun {
     checkpoint = newest
 
     let text = try newest.text(of: "config.json")
-    guard let stored = try? JSONDecoder().decode(StoredArguments.self, from: Data(text.utf8)) else {
+    guard let stored = try? JSONDecoder().decode(StoredChoices.self, from: Data(text.utf8)) else {
       throw ValidationError("\(newest.path)/config.json does not say how the run was started")
     }
-    let arguments = stored.arguments + Self.withoutResume(given)
+    // The trace of the first steps is of those that have been done.
+    let arguments = Self.without(["--profile"], stored.arguments) + Self.without(["--resume"], given)
     guard var options = try TrainCommand.parseAsRoot(arguments) as? TrainCommand else {
       throw ValidationError("\(newest.path)/config.json holds another command")
     }
@@ -31,18 +32,32 @@ struct ResumedRun {
       throw ValidationError("a resumed run stays in its folder, \(folder): leave out --output")
     }
     options.output = folder
-    // The weights that it started from are in the checkpoint, as they have become.
-    options.warmStart.weights = nil
-    run = try TrainingRun(options, arguments: arguments)
+    run = try TrainingRun(options, arguments: arguments, resuming: .init(microBatch: stored.microBatch))
     try Self.compare(Self.object(text), with: Self.object(jsonText(run.configuration)), folder: folder)
   }
+
+  /// All choices of the run.
+  var configuration: RunConfiguration { run.configuration }
+
+  /// Where a trace goes; nil where none is made.
+  var trace: String? { run.options.profile }
 
   func execute() throws {
     try run.execute(from: checkpoint)
   }
 
-  private struct StoredArguments: Decodable {
+  func printPlan() throws {
+    try run.printPlan()
+  }
+
+  private struct StoredChoices: Decodable {
     var arguments: [String]
+    var microBatch: Int?
+
+    private enum CodingKeys: String, CodingKey {
+      case arguments
+      case microBatch = "micro_batch"
+    }
   }
 
   /// What may differ between a run and its continuation: nothing that decides about the result, but for the device and
@@ -83,15 +98,16 @@ struct ResumedRun {
     try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] ?? [:]
   }
 
-  private static func withoutResume(_ arguments: [String]) -> [String] {
+  /// Leaves out options with their values.
+  private static func without(_ options: Set<String>, _ arguments: [String]) -> [String] {
     var result: [String] = []
     var isValue = false
     for argument in arguments {
       if isValue {
         isValue = false
-      } else if argument == "--resume" {
+      } else if options.contains(argument) {
         isValue = true
-      } else if !argument.hasPrefix("--resume=") {
+      } else if !options.contains(where: { argument.hasPrefix($0 + "=") }) {
         result.append(argument)
       }
     }

@@ -4,10 +4,14 @@ import Fovea
 struct RunConfiguration: Codable {
   var data: String?
   var model: ModelDescription
+  /// The file of weights that the run started from; nil where these were random.
+  var weights: String?
   var epochs: Int
   var earlyStopping: Int?
   var batchSize: Int
   var accumulate: Int
+  /// Images that the device takes at once, a divisor of the batch size; nil where it takes whole batches.
+  var microBatch: Int?
   var optimizer: String
   var learningRate: Float
   var schedule: String
@@ -41,6 +45,38 @@ struct RunConfiguration: Codable {
   var stepsPerEpoch: Int {
     let batches = (trainingImages + batchSize - 1) / batchSize
     return (batches + accumulate - 1) / accumulate
+  }
+
+  /// Training steps of the run, as long as no picture turns out to be bad.
+  var totalSteps: Int { min(stepsPerEpoch * epochs, steps ?? .max) }
+
+  /// Images that the device takes at once, over which BatchNorm's statistics are.
+  var imagesAtOnce: Int { microBatch ?? batchSize }
+
+  /// Batches, or micro-batches, in a step.
+  var batchesPerStep: Int { accumulate * (batchSize / imagesAtOnce) }
+
+  /// Images in a step: `64`, or `2 × 64` with accumulation, and the micro-batches where there are any.
+  var batchText: String {
+    (accumulate > 1 ? "\(accumulate) × " : "") + "\(batchSize)"
+      + (microBatch.map { " in micro-batches of \($0)" } ?? "")
+  }
+
+  /// Model, weights and what trains them, also on a planning device.
+  ///
+  /// - Parameter start: puts the weights in place that the run begins with, before anything follows them.
+  func trainer(
+    of classifier: ImageClassifier, on device: Device, start: (ParameterArena) throws -> Void = { _ in }
+  ) rethrows -> Trainer {
+    let arena = ParameterArena(classifier, on: device, seed: seed)
+    let optimizer = Optimizer(
+      rule, schedule: learningRateSchedule(total: totalSteps), clipNorm: clipNorm,
+      lossScale: model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil, arena: arena)
+    try start(arena)
+    return Trainer(
+      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: labelSmoothing,
+      classWeights: classWeights, average: ema.map { WeightAverage(of: arena, decay: $0) }
+    ) { classifier($0).logits }
   }
 
   /// What happens to training pictures.

@@ -1,6 +1,11 @@
 import Fovea
 import NeuralNetwork
 
+extension MemoryLabel {
+  /// Photos for `resized.png`.
+  static let pictures = MemoryLabel("sample pictures")
+}
+
 /// A few validation photos, each as the model sees it before and after training.
 ///
 /// Columns: input | bilinear | learned before | difference before | learned after | difference after. A learned picture
@@ -14,10 +19,14 @@ final class SamplePictures {
   private let before: [Float]
   private var after: [Float]
 
+  /// Photos that are shown, where the set has as many.
+  static let count = 6
+
   /// Takes the first `count` photos of the set that can be decoded, and what the untrained `classifier` makes of them;
   /// nil when there are none.
   init?(
-    from dataset: any ImageDataset, count: Int = 6, model: ModelDescription, before classifier: ImageClassifier,
+    from dataset: any ImageDataset, count: Int = SamplePictures.count, model: ModelDescription,
+    before classifier: ImageClassifier,
     on device: Device
   ) throws {
     var pixels: [[UInt8]] = []
@@ -34,6 +43,19 @@ final class SamplePictures {
     plain = try photos.scaled(by: 1 / 255).resized(height: targetSize.height, width: targetSize.width).floats()
     before = try classifier.resizer(photos.scaled(by: 1 / 255)).floats()
     after = before
+  }
+
+  /// What takes memory on the device, for a planning one: photos that stay, and the work on them that is returned.
+  static func plan(
+    count: Int, model: ModelDescription, _ classifier: ImageClassifier, on device: Device
+  ) -> () -> Void {
+    let photos = device.labellingMemory(.pictures) {
+      Tensor(uninitialized: [count, model.inputHeight, model.inputWidth, 3], on: device, dtype: .uint8)
+    }
+    return {
+      _ = photos.scaled(by: 1 / 255).resized(height: model.targetHeight, width: model.targetWidth)
+      _ = classifier.resizer(photos.scaled(by: 1 / 255))
+    }
   }
 
   /// What the columns show.

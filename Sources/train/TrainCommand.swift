@@ -28,7 +28,7 @@ struct TrainCommand: ParsableCommand {
       "Go on with the run in this folder from its newest checkpoint, with the options it was started with.",
       discussion: """
         Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
-        moved), --early-stopping, --device, --workers, --cache, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
+        moved), --early-stopping, --profile, --memory-limit (as far as the micro-batches fit it), --device, --workers, --cache, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
         same, to the bit, as if the run had never been stopped.
         """, valueName: "dir"))
   var resume: String?
@@ -44,6 +44,12 @@ struct TrainCommand: ParsableCommand {
 
   @Flag(help: "Start over in a folder that holds a stopped run, whose checkpoints are lost.")
   var overwrite = false
+
+  @Flag(help: "Print the memory that the run would take beside what the device has, and end: nothing runs.")
+  var plan = false
+
+  @Flag(help: "With --plan: print JSON.")
+  var json = false
 
   @Option(
     help: ArgumentHelp(
@@ -75,6 +81,15 @@ struct TrainCommand: ParsableCommand {
         itself, and the moving statistics follow each.
         """, valueName: "n"))
   var accumulate = 1
+
+  @Option(
+    help: ArgumentHelp(
+      "Use at most so much device memory, such as 3G or 800M: each batch in micro-batches that fit.",
+      discussion: """
+        The largest divisor of the batch size that fits, by the same calculation as --plan. The result is that of the \
+        whole batch, up to rounding, but for BatchNorm, as with --accumulate. Photos being loaded are not counted.
+        """, valueName: "size"), transform: MemorySize.init)
+  var memoryLimit: MemorySize?
 
   @Option(help: "sgd, momentum, nesterov, adam or adamw. Default: sgd, on the synthetic set adam.")
   var optimizer: OptimizerName?
@@ -186,6 +201,7 @@ struct TrainCommand: ParsableCommand {
     }
     try positive(checkpointEvery, "--checkpoint-every")
     try positive(keep, "--keep")
+    if json, !plan { throw ValidationError("--json is for --plan: a run writes its figures to history.json") }
     if resume != nil, overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     if let lr, !(lr > 0 && lr.isFinite) { throw ValidationError("--lr must be positive, not \(lr)") }
     if warmup < 0 { throw ValidationError("--warmup must be at least 0, not \(warmup)") }
@@ -217,9 +233,11 @@ struct TrainCommand: ParsableCommand {
   func run() throws {
     let arguments = Array(CommandLine.arguments.dropFirst())
     if let resume {
-      try ResumedRun(folder: resume, given: arguments).execute()
+      let run = try ResumedRun(folder: resume, given: arguments)
+      try plan ? run.printPlan() : run.execute()
     } else {
-      try TrainingRun(self, arguments: arguments).execute()
+      let run = try TrainingRun(self, arguments: arguments)
+      try plan ? run.printPlan() : run.execute()
     }
   }
 }

@@ -6,31 +6,43 @@ import NeuralNetwork
 
 /// One run of the main job: data, model, epochs, and the files it leaves in its folder.
 struct TrainingRun {
-  private let options: TrainCommand
-  private let device: Device
+  let options: TrainCommand
+  private let description: DeviceDescription
   private let split: DatasetSplit
+  /// Of the memory, where --memory-limit asked for it.
+  private let plan: MemoryPlan?
   private let cache: ImageCachePlan?
   let configuration: RunConfiguration
   private let firstUse: FirstUse
 
-  /// Opens device and data; nothing is written yet.
+  /// What a resumed run keeps that its options do not say.
+  struct Kept {
+    var microBatch: Int?
+  }
+
+  /// Finds the device and opens the data; nothing is written yet.
   ///
-  /// - Parameter arguments: the command line behind the options.
-  init(_ options: TrainCommand, arguments: [String]) throws {
+  /// - Parameters:
+  ///   - arguments: the command line behind the options.
+  ///   - kept: of the run that is resumed; nil for a new run.
+  init(_ options: TrainCommand, arguments: [String], resuming kept: Kept? = nil) throws {
     self.options = options
-    device = try options.device.open()
+    description = try options.device.describe()
+    // What a resumed run started from is in its checkpoint, as it has become.
+    if kept == nil { try options.warmStart.check() }
     let synthetic = options.data == nil
     let split = try DatasetSplit.open(
       data: options.data, limit: options.limit, validationSplit: options.validationSplit, seed: options.seed)
     self.split = split
     let optimizer = options.optimizer ?? (synthetic ? .adam : .sgd)
     let adaptive = optimizer == .adam || optimizer == .adamw
-    configuration = try RunConfiguration(
+    var configuration = try RunConfiguration(
       data: options.data,
       model: options.warmStart.applied(
         to: options.model.description(
           classes: split.training.classNames.count, batchNormMomentum: options.bnMomentum ?? (synthetic ? 0.8 : 0.99))),
-      epochs: options.epochs ?? (synthetic ? 3 : 5), earlyStopping: options.earlyStopping,
+      weights: options.warmStart.weights, epochs: options.epochs ?? (synthetic ? 3 : 5),
+      earlyStopping: options.earlyStopping,
       batchSize: options.batchSize ?? (synthetic ? 16 : 64), accumulate: options.accumulate,
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
       schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
@@ -41,7 +53,7 @@ struct TrainingRun {
       crop: options.crop, jitter: options.jitter, mixup: options.mixup, seed: options.seed, steps: options.steps,
       limit: options.limit,
       validationSplit: options.validationSplit,
-      workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: device.description.summary,
+      workers: options.workers ?? ProcessInfo.processInfo.activeProcessorCount, device: description.summary,
       trainingImages: split.training.count, validationImages: split.validation.count,
       classNames: split.training.classNames,
       dataFingerprints: [split.training, split.validation].map { String($0.fingerprint, radix: 16) },
@@ -50,12 +62,23 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
+    configuration.microBatch = kept?.microBatch
+    if let limit = options.memoryLimit {
+      plan = try configuration.fit(limit, keepsMicroBatch: kept != nil, on: description)
+    } else {
+      plan = nil
+    }
+    self.configuration = configuration
     cache = try options.cache.plan(
       for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth))
-    firstUse = FirstUse(model: configuration.model, batchSize: configuration.batchSize)
-    KernelPreparation.start(
-      model: configuration.model, batchSize: configuration.batchSize, on: device,
-      isNew: try !firstUse.isKnown(device.description))
+    firstUse = FirstUse(model: configuration.model, batchSize: configuration.imagesAtOnce)
+  }
+
+  /// Prints the memory that the run takes.
+  func printPlan() throws {
+    let report = try MemoryReport(
+      configuration, plan ?? configuration.memoryPlan(on: description), description, photosOnHost: largestHostBytes)
+    say(options.json ? try jsonText(report) : report.text)
   }
 
   /// The data, from the cache where there is one.
@@ -76,6 +99,10 @@ struct TrainingRun {
 
   /// Trains, from the beginning or from a checkpoint.
   func execute(from checkpoint: Checkpoint? = nil) throws {
+    let device = try Device(description)
+    KernelPreparation.start(
+      model: configuration.model, batchSize: configuration.imagesAtOnce, on: device,
+      isNew: try !firstUse.isKnown(description))
     // Signals count from here on: opening device and data leaves nothing to save.
     let stop = StopRequest.onSignals {
       FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
@@ -86,12 +113,11 @@ struct TrainingRun {
     if checkpoint == nil { try clear(checkpoints, of: folder) }
 
     let model = configuration.model
-    let classifier = try model.build()
-    let arena = ParameterArena(classifier, on: device, seed: configuration.seed)
     let configurationText = try jsonText(configuration)
     try folder.write(configurationText, to: "config.json")
+    let classifier = try model.build()
     describe(classifier)
-    try firstUse.check(device.description, say: say)
+    try firstUse.check(description, say: say)
 
     let split = try loadedSplit(stop)
     let skipped = try checkpoint.map(SkippedFiles.init) ?? SkippedFiles()
@@ -100,18 +126,10 @@ struct TrainingRun {
       split.training, shuffle: true, augmentation: configuration.augmentation, skipped: skipped.training,
       trace: trace)
     let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: skipped.validation)
-    let total = min(configuration.stepsPerEpoch * configuration.epochs, configuration.steps ?? .max)
-    let optimizer = Optimizer(
-      configuration.rule, schedule: configuration.learningRateSchedule(total: total),
-      clipNorm: configuration.clipNorm,
-      lossScale: model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil, arena: arena)
-    // What a checkpoint holds has been through this already.
-    if checkpoint == nil { try options.warmStart.load(into: arena) }
-    // An average begins with the weights as they are here.
-    let trainer = Trainer(
-      arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: configuration.labelSmoothing,
-      classWeights: configuration.classWeights, average: configuration.ema.map { WeightAverage(of: arena, decay: $0) }
-    ) { classifier($0).logits }
+    let trainer = try configuration.trainer(of: classifier, on: device) { arena in
+      // What a checkpoint holds has been through this already.
+      if checkpoint == nil { try options.warmStart.load(into: arena) }
+    }
 
     // The pictures before training, also those of a resumed run.
     let pictures =
@@ -128,9 +146,12 @@ struct TrainingRun {
     let tensorBoard = try TensorBoardLogger(
       folder: Self.eventFolder(of: folder), after: stepsDone, log: log, histograms: options.histograms)
     let loop = TrainingLoop(
-      trainer, training: LoaderSource(loader: training), validation: LoaderSource(loader: validation),
-      epochs: configuration.epochs, stepLimit: total, accumulation: configuration.accumulate,
+      trainer, training: LoaderSource(loader: training, microBatch: configuration.microBatch),
+      validation: LoaderSource(loader: validation, microBatch: configuration.microBatch),
+      epochs: configuration.epochs, stepLimit: configuration.totalSteps, accumulation: configuration.batchesPerStep,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
+      // The same images, whatever they are cut into.
+      reestimationBatches: TrainingLoop.reestimationBatches * configuration.batchSize / configuration.imagesAtOnce,
       progress: checkpoint?.progress ?? TrainingProgress(),
       callbacks: (trace.map { [$0] } ?? []) + [
         ProgressReporter(), log, profiler, tensorBoard,
@@ -216,9 +237,22 @@ extension TrainingRun {
       observer: observer)
   }
 
+  /// Most bytes of photos that the loaders and the training loop hold on the host.
+  private var largestHostBytes: Int {
+    let model = configuration.model
+    let batch = configuration.batchSize * model.inputHeight * model.inputWidth * 3
+    let training = loader(split.training, shuffle: true, augmentation: configuration.augmentation, skipped: [])
+    let validation = loader(split.validation, shuffle: false, augmentation: Augmentation(), skipped: [])
+    // Two steps' photos are on their way to the device while the next ones are gathered. The loader that statistics are
+    // re-estimated with ends after the validation.
+    return max(
+      training.largestBytesHeld + 3 * configuration.accumulate * batch,
+      training.largestBytesHeld + validation.largestBytesHeld + 3 * batch)
+  }
+
   private func describe(_ classifier: ImageClassifier) {
     let c = configuration
-    say("Device   \(device.description.header)")
+    say("Device   \(description.header)")
     say(
       "Data     \(c.data ?? "synthetic, seed \(c.seed)"): \(c.trainingImages) training, \(c.validationImages) validation "
         + "images of \(c.classNames.count) classes (\(c.classNames.joined(separator: ", ")))")
@@ -227,8 +261,9 @@ extension TrainingRun {
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable"
         + (c.model.precision.map { ", values between layers in \($0.rawValue)" } ?? ""))
+    if let plan, let limit = options.memoryLimit { say("Memory   \(c.memoryLine(plan, limit))") }
     say(
-      "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.accumulate > 1 ? "\(c.accumulate) × " : "")\(c.batchSize), \(c.optimizer), learning rate \(c.learningRate), "
+      "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.batchText), \(c.optimizer), learning rate \(c.learningRate), "
         + "seed \(c.seed), \(c.workers) decoding threads")
   }
 }

@@ -20,9 +20,13 @@ struct WarmStartOptions: ParsableArguments {
       """, valueName: "part"))
   var freeze: ModelDescription.Part?
 
-  /// The model with the part frozen. Also opens the file, so that a wrong name is an error before anything is written.
-  func applied(to model: ModelDescription) throws -> ModelDescription {
+  /// Opens the file, so that a wrong name is an error before anything is written.
+  func check() throws {
     if let weights { _ = try PretrainedWeights(contentsOf: weights) }
+  }
+
+  /// The model with the part frozen.
+  func applied(to model: ModelDescription) throws -> ModelDescription {
     var model = model
     model.frozen = freeze
     do {

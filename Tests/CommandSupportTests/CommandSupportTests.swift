@@ -19,6 +19,29 @@ import Testing
     #expect(ImageSize(argument: text) == nil)
   }
 
+  @Test(arguments: [
+    ("3G", 3 << 30), ("800M", 800 << 20), ("1.5GiB", 3 << 29), ("64k", 64 << 10), ("0.5T", 1 << 39),
+  ])
+  func memorySizes(_ text: String, _ bytes: Int) throws {
+    #expect(try MemorySize(text).bytes == bytes)
+  }
+
+  @Test(arguments: [
+    "", "G", "3", "3GB", "3 G", "-3G", "+3G", "3g3", ".5G", "5.G", "1.2.3G", "1e3M", "٣G", "nanG", "3Gib ",
+  ])
+  func noMemorySizes(_ text: String) {
+    let error = #expect(throws: ValidationError.self) { try MemorySize(text) }
+    #expect(
+      error.map { "\($0)" }
+        == "'\(text)' is no amount of memory: give a number and K, M, G or T, such as 3G or 800M")
+  }
+
+  @Test(arguments: [("0G", "little"), ("0.0001K", "little"), ("9999999999T", "much")])
+  func unusableMemorySizes(_ text: String, _ problem: String) {
+    let error = #expect(throws: ValidationError.self) { try MemorySize(text) }
+    #expect(error.map { "\($0)" } == "'\(text)' is too \(problem) memory")
+  }
+
   @Test func modelOptionsChangeOnlyWhatIsGiven() throws {
     var base = ModelDescription()
     base.model = "resizer+densenet169"

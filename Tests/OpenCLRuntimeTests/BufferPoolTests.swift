@@ -93,6 +93,45 @@ import Testing
     #expect(whole == base)
   }
 
+  /// The same requests, on a device and on one that plans it: the same figures at each moment.
+  @Test func aPlanningPoolCountsAlike() throws {
+    let device = try Device.open("cpu")
+    let planning = Device(planning: device.description)
+    var random = SystemRandomNumberGenerator()
+    var buffers: [(Buffer, Buffer)] = []
+    for _ in 0..<500 {
+      if buffers.isEmpty || Bool.random(using: &random) {
+        let bytes = Int.random(in: 0...100_000, using: &random)
+        buffers.append((device.allocate(byteCount: bytes), planning.allocate(byteCount: bytes)))
+      } else {
+        buffers.remove(at: Int.random(in: buffers.indices, using: &random))
+      }
+      let (a, b) = (device.pool.statistics, planning.pool.statistics)
+      #expect(
+        (a.inUse, a.peak, a.reserved) == (b.inUse, b.peak, b.reserved) && a.reservedPeak == b.reservedPeak)
+    }
+    #expect(device.pool.ledger == nil)
+  }
+
+  /// What the peak is made of, by the labels that held at each request.
+  @Test func aPlanningPoolKnowsWhatMemoryIsFor() throws {
+    let device = Device(planning: try DeviceSelection.pick("cpu"))
+    let (outer, inner) = (MemoryLabel("outer"), MemoryLabel("inner"))
+    var kept = [device.allocate(byteCount: 256)]
+    device.labellingMemory(outer) {
+      kept.append(device.allocate(byteCount: 512))
+      device.labellingMemory(inner) { kept.append(device.allocate(byteCount: 1024)) }
+      kept.append(device.allocate(byteCount: 512))
+    }
+    kept.removeLast(2)
+    kept.append(device.allocate(byteCount: 256))
+    let peak = try #require(device.pool.ledger).peak
+    #expect(peak == [.workspace: 256, outer: 1024, inner: 1024])
+    #expect(device.pool.statistics.peak == 2304 && device.pool.ledger?.largest == 1024)
+    device.pool.resetPeak()
+    #expect(device.pool.ledger?.peak.filter { $0.value > 0 } == [.workspace: 512, outer: 512])
+  }
+
   @Test func trimmedArenaCountsWhatIsStillInUse() throws {
     var arena = try #require(HostArena(size: 1 << 20))
     defer { arena.destroy() }
@@ -139,6 +178,35 @@ import Testing
     cache.put(large)
     cache.releaseFree(until: 0)
     #expect(cache.reserved == 0)
+  }
+
+  /// Without a context it only counts, and counts alike.
+  @Test func aPlanningCacheCountsAlike() throws {
+    let description = try DeviceSelection.pick("cpu", from: DeviceDescription.all())
+    var deviceID: cl_device_id? = description.deviceID
+    var status: cl_int = 0
+    let context = try #require(clCreateContext(nil, 1, &deviceID, nil, nil, &status))
+    defer { clReleaseContext(context) }
+    var (real, planned) = (BufferCache(), BufferCache())
+    var taken: [(BufferPool.Allocation, BufferPool.Allocation)] = []
+    for _ in 0..<500 {
+      if taken.isEmpty || Bool.random() {
+        let bytes = Int.random(in: 1...100_000)
+        taken.append(
+          (
+            try present(real.take(bytes, peak: 1 << 20, context: context)),
+            try present(planned.take(bytes, peak: 1 << 20, context: nil))
+          ))
+      } else {
+        let (a, b) = taken.remove(at: Int.random(in: taken.indices))
+        #expect(a.capacity == b.capacity)
+        real.put(a)
+        planned.put(b)
+      }
+      #expect(real.reserved == planned.reserved)
+    }
+    for (a, _) in taken { real.put(a) }
+    real.releaseFree(until: 0)
   }
 }
 

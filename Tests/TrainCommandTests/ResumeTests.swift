@@ -73,6 +73,47 @@ import Testing
       ]) == nil)
   }
 
+  @Test func aResumedRunKeepsItsMicroBatch() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let small = ["--input-size", "160", "--target-size", "80", "--batch-size", "8"]
+    let command = try #require(
+      try TrainCommand.parseAsRoot(["--device", "cpu", "--limit", "16"] + small) as? TrainCommand)
+    var configuration = try TrainingRun(command, arguments: []).configuration
+    configuration.microBatch = 2
+    let held = try configuration.memoryPlan(on: DeviceSelection.pick("cpu")).held
+    let limit = "\(held / 1024 + 1)K"
+    try start(small + ["--memory-limit", limit])
+    #expect(try problem([]) == nil)
+    // More memory does not change it, too little is refused.
+    #expect(try problem(["--memory-limit", "100G"]) == nil)
+    let resumed = try ResumedRun(folder: folder, given: ["--resume", folder, "--memory-limit", "100G"])
+    #expect(resumed.configuration.microBatch == 2)
+    #expect(
+      try problem(["--memory-limit", "1M"])
+        == "--memory-limit 1.0 MiB is too little: the run takes 2 images at once, which it keeps when it is resumed, and "
+        + "needs \(formatBytes(held)) of device memory")
+  }
+
+  @Test func whatItStartedFromIsRecordedAndKept() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let weights = folder + "-start.safetensors"
+    let arena = ParameterArena(OneWeight(), on: try Device.open("cpu"))
+    try arena.save(to: weights)
+    try start(["--weights", weights])
+    // The file is not needed any more.
+    try FileManager.default.removeItem(atPath: weights)
+    #expect(try ResumedRun(folder: folder, given: ["--resume", folder]).configuration.weights == weights)
+    #expect(try problem(["--weights", "other"]) == "\(folder) was started with weights \(weights), not other\(remedy)")
+  }
+
+  @Test func theTraceOfTheFirstStepsIsLeftAlone() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let trace = FileManager.default.temporaryDirectory.appendingPathComponent("trace.json").path
+    try start(["--profile", trace, "--profile-steps", "2"])
+    #expect(try ResumedRun(folder: folder, given: ["--resume", folder]).trace == nil)
+    #expect(try ResumedRun(folder: folder, given: ["--resume", folder, "--profile", trace]).trace == trace)
+  }
+
   @Test func schedulesThatDependOnTheLengthKeepIt() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try start(["--schedule", "cosine", "--epochs", "4"])

@@ -43,6 +43,20 @@ private final class FakeDataset: ImageDataset {
     stride(from: 0, to: order.count, by: size).map { Array(order[$0..<min($0 + size, order.count)]) }
   }
 
+  /// With nobody to take batches the loader fills up: `prefetch` ready ones, one more of single pictures, and a picture
+  /// for each worker. While a batch was made there was one more, not yet given up by its pictures.
+  @Test func itHoldsNoMoreThanItSays() throws {
+    let dataset = FakeDataset(count: 100, slow: false)
+    let loader = BatchLoader(dataset, batchSize: 4, height: 2, width: 3, workers: 3, prefetch: 2)
+    #expect(loader.largestBytesHeld == (4 * (2 + 2) + 3) * 2 * 3 * 3)
+    let stream = loader.epoch(0)
+    let full = 4 * (2 + 1) + 3
+    for _ in 0..<2000 where dataset.decoded.count < full { usleep(1000) }
+    usleep(20_000)
+    #expect(dataset.decoded.count == full)
+    #expect(try stream.next()?.count == 4)
+  }
+
   @Test func observerHearsOfEveryPictureAndBatch() throws {
     let heard = Mutex<[LoaderActivity]>([])
     let loader = BatchLoader(

@@ -9,7 +9,9 @@ public final class GradientAccumulator {
   /// An accumulator of the gradients of all trainable parameters of `arena`.
   public init(_ arena: ParameterArena) {
     self.arena = arena
-    sum = Tensor(uninitialized: arena.gradients.shape, on: arena.device)
+    sum = arena.device.labellingMemory(.parameterGradients) {
+      Tensor(uninitialized: arena.gradients.shape, on: arena.device)
+    }
   }
 
   /// Leaves the sum of the gradients of `count` backward passes in the arena.

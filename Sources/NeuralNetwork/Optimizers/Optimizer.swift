@@ -46,8 +46,12 @@ public final class Optimizer: @unchecked Sendable {
     self.clipNorm = clipNorm
     self.lossScale = lossScale
     self.arena = arena
-    settings = Tensor.zeros([6], on: arena.device)
-    state = rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+    (settings, state) = arena.device.labellingMemory(.optimizer) {
+      (
+        Tensor.zeros([6], on: arena.device),
+        rule.stateNames.map { _ in Tensor.zeros(arena.weights.shape, on: arena.device) }
+      )
+    }
   }
 
   /// The rate that the next update uses.

@@ -15,7 +15,9 @@ public final class WeightAverage {
     precondition(decay >= 0 && decay < 1, "WeightAverage: a decay of \(decay)")
     self.decay = decay
     self.arena = arena
-    pairs = [arena.weights, arena.statistics].map { ($0, $0.duplicate()) }
+    pairs = arena.device.labellingMemory(.averages) {
+      [arena.weights, arena.statistics].map { ($0, $0.duplicate()) }
+    }
   }
 
   /// Follows the weights after an update.

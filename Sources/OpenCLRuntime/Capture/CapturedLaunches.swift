@@ -29,6 +29,7 @@ final class CapturedLaunches {
   func enqueue() {
     if !holdsMemory { takeMemory() }
     device.attempt { state in
+      guard let queue = state.queue else { return }
       for (command, kernel) in zip(recording.commands, kernels) {
         switch command {
         case .launch(let launch):
@@ -36,11 +37,11 @@ final class CapturedLaunches {
           try device.enqueue(&state, kernel, launch.name, launch.slices, local: launch.local) { launch.cost }
         case .copy(let source, let target, let sourceOffset, let offset, let count):
           let status = enqueueCopy(
-            state.queue, from: source.memory, to: target.memory, sourceOffset: sourceOffset, offset: offset,
+            queue, from: source.memory, to: target.memory, sourceOffset: sourceOffset, offset: offset,
             count: count)
           try checkStatus(status, "clEnqueueCopyBuffer", device.description.name)
         case .zero(let target, let offset, let count):
-          let status = enqueueZero(state.queue, target.memory, offset: offset, count: count)
+          let status = enqueueZero(queue, target.memory, offset: offset, count: count)
           try checkStatus(status, "clEnqueueFillBuffer", device.description.name)
         }
       }
@@ -64,6 +65,8 @@ final class CapturedLaunches {
       guard let block = device.takeBlock(byteCount) else { return releaseMemory() }
       blocks.append(block)
     }
+    holdsMemory = true
+    if device.isPlanning { return }
     device.attempt { _ in
       for (index, place) in plan.places {
         recording.memories[index].memory = try part(of: blocks[place.block], place)
@@ -78,7 +81,6 @@ final class CapturedLaunches {
         if let kernel = kernels[index] { try setArguments(of: kernel, launch, onlyCaptured: !isFirst) }
       }
     }
-    holdsMemory = true
   }
 
   private func setArguments(of kernel: cl_kernel, _ launch: Recording.Launch, onlyCaptured: Bool) throws {
@@ -96,7 +98,7 @@ final class CapturedLaunches {
   }
 
   /// Another kernel object of the same function.
-  private func copy(of kernel: cl_kernel, _ name: String) throws -> cl_kernel {
+  private func copy(of kernel: cl_kernel?, _ name: String) throws -> cl_kernel {
     var program: cl_program?
     try checkStatus(
       clGetKernelInfo(

@@ -36,7 +36,8 @@ struct Recording: @unchecked Sendable {
   }
 
   struct Launch {
-    var kernel: cl_kernel
+    /// Nil on a planning device.
+    var kernel: cl_kernel?
     var name: String
     var global: [Int]
     var local: [Int]?
@@ -61,17 +62,25 @@ struct Recording: @unchecked Sendable {
   mutating func append(_ command: Command) { commands.append(command) }
 
   mutating func append(
-    _ kernel: cl_kernel, _ name: String, _ global: [Int], _ local: [Int]?, _ slices: [LaunchSlice],
+    _ kernel: cl_kernel?, _ name: String, _ global: [Int], _ local: [Int]?, _ slices: [LaunchSlice],
     _ arguments: [KernelArgument], _ cost: LaunchCost
   ) {
+    let launch = launch(kernel, name, global, local, slices, arguments, cost)
+    commands.append(launch)
+  }
+
+  /// The command that launches a kernel.
+  mutating func launch(
+    _ kernel: cl_kernel?, _ name: String, _ global: [Int], _ local: [Int]?, _ slices: [LaunchSlice],
+    _ arguments: [KernelArgument], _ cost: LaunchCost
+  ) -> Command {
     let arguments: [Argument] = arguments.enumerated().map { index, argument in
       guard case .buffer(let buffer) = argument else { return .value(argument) }
       return .place(place(of: buffer, argument: index, of: name))
     }
-    commands.append(
-      .launch(
-        Launch(
-          kernel: kernel, name: name, global: global, local: local, slices: slices, arguments: arguments, cost: cost)))
+    return .launch(
+      Launch(kernel: kernel, name: name, global: global, local: local, slices: slices, arguments: arguments, cost: cost)
+    )
   }
 
   mutating func fail(_ error: CaptureError) { self.error = self.error ?? error }

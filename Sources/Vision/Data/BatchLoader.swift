@@ -69,7 +69,10 @@ public final class BatchLoader: Sendable {
   public var skipped: [SkippedFile] { skips.withLock { $0 } }
 
   /// Batches in an epoch, as far as is known: bad pictures not met yet make it smaller.
-  public var stepsPerEpoch: Int { (dataset.count - skipped.count + batchSize - 1) / batchSize }
+  public var stepsPerEpoch: Int { (imagesPerEpoch + batchSize - 1) / batchSize }
+
+  /// Pictures in an epoch, as far as is known.
+  public var imagesPerEpoch: Int { dataset.count - skipped.count }
 
   /// Time that `next()` spent waiting for pictures, over all epochs.
   public var waitSeconds: Double { waited.withLock { $0 } / .seconds(1) }
@@ -79,6 +82,14 @@ public final class BatchLoader: Sendable {
     guard shuffle else { return Array(0..<dataset.count) }
     var random = RandomNumbers(seed, streams.order, UInt64(epoch))
     return random.permutation(dataset.count)
+  }
+
+  /// The most bytes of decoded pictures that an epoch under way holds, besides the batches it has handed out: those that
+  /// are ready, the one in the making twice (with mixup three times), and about a batch of single pictures. What a photo
+  /// takes while it is decoded in its own size comes on top.
+  public var largestBytesHeld: Int {
+    let making = augmentation.mixup > 0 ? 3 : 2
+    return ((prefetch - 1 + making + 1) * batchSize + workers) * height * width * 3
   }
 
   /// Starts decoding an epoch (counted from 0), at batch `step` of it.
