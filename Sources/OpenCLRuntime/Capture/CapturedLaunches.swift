@@ -5,7 +5,7 @@ import COpenCL
 /// Each launch has a kernel object of its own, whose arguments are set when the memory is taken: enqueueing then neither
 /// allocates nor sets anything.
 final class CapturedLaunches {
-  let plan: MemoryPlan
+  let placement: Placement
   private let device: Device
   private let recording: Recording
   /// One for each command; nil for copies and fills.
@@ -16,7 +16,7 @@ final class CapturedLaunches {
   init(_ recording: Recording, on device: Device) {
     self.recording = recording
     self.device = device
-    plan = MemoryPlan(
+    placement = Placement(
       recording.lifetimes, alignment: device.bufferAlignment, blockLimit: device.description.maximumAllocation)
   }
 
@@ -61,14 +61,14 @@ final class CapturedLaunches {
   }
 
   private func takeMemory() {
-    for byteCount in plan.blocks {
+    for byteCount in placement.blocks {
       guard let block = device.takeBlock(byteCount) else { return releaseMemory() }
       blocks.append(block)
     }
     holdsMemory = true
     if device.isPlanning { return }
     device.attempt { _ in
-      for (index, place) in plan.places {
+      for (index, place) in placement.places {
         recording.memories[index].memory = try part(of: blocks[place.block], place)
       }
       let isFirst = kernels.isEmpty
@@ -111,7 +111,7 @@ final class CapturedLaunches {
     return copy
   }
 
-  private func part(of block: BufferPool.Allocation, _ place: MemoryPlan.Place) throws -> cl_mem {
+  private func part(of block: BufferPool.Allocation, _ place: Placement.Place) throws -> cl_mem {
     var status: cl_int = 0
     let memory: cl_mem?
     if let base = block.hostPointer {

@@ -77,7 +77,7 @@ public final class CapturedStep<Results> {
   /// Bytes of the planned memory, and the least that any plan needs: what is in use at the fullest moment. Nil before the
   /// step has been recorded.
   public var plannedMemory: (byteCount: Int, least: Int)? {
-    launches.map { ($0.plan.byteCount, $0.plan.leastByteCount) }
+    launches.map { ($0.placement.byteCount, $0.placement.leastByteCount) }
   }
 
   /// Whether the next call only replays.

@@ -109,7 +109,7 @@ struct Recording: @unchecked Sendable {
 
   /// For each memory that a command uses, the first and the last command that do. What is still in use when the recording
   /// ends is needed until then.
-  var lifetimes: [MemoryPlan.Request] {
+  var lifetimes: [Placement.Request] {
     var spans: [ClosedRange<Int>?] = Array(repeating: nil, count: memories.count)
     for (index, command) in commands.enumerated() {
       for case .captured(let memory) in command.places {
@@ -118,7 +118,7 @@ struct Recording: @unchecked Sendable {
     }
     return spans.indices.compactMap { index in
       spans[index].map { span in
-        MemoryPlan.Request(
+        Placement.Request(
           index: index, byteCount: max(memories[index].byteCount, 1),
           span: isResult[index] ? span.lowerBound...commands.count : span)
       }

@@ -2,7 +2,7 @@
 ///
 /// The largest are placed first, each at the lowest offset that is free for its whole life (greedy by size; Pisarchyk & Lee
 /// 2020 found it within a few percent of the least for neural networks).
-struct MemoryPlan: Sendable {
+struct Placement: Sendable {
   struct Request: Sendable {
     /// What the caller calls it.
     var index: Int
