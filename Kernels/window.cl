@@ -122,8 +122,8 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
 // Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart. Few
 // lines at a time, between pieces of arithmetic: a core has only so many loads under way, and others wait behind them.
 #if defined(__has_builtin)
-// Translators to SPIR-V, such as Mesa's, know no prefetch and stop the process.
-#if __has_builtin(__builtin_prefetch) && !defined(__SPIR__) && !defined(__SPIRV__)
+// By name, because Mesa's compiler says that it has the builtin, and then its translator to SPIR-V stops the process.
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || defined(__INTEL_LLVM_COMPILER))
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #endif
 #if __has_builtin(__builtin_nontemporal_store)
