@@ -24,8 +24,7 @@ public struct DeviceOptions: ParsableArguments {
   package func describe(
     environment: [String: String] = ProcessInfo.processInfo.environment, say: (String) -> Void = note
   ) throws -> DeviceDescription {
-    var description = try DeviceSelection.pick(
-      device ?? environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
+    var description = try DeviceSelection.pick(device, environment: environment)
     let keepsPrograms =
       switch environment["FOVEA_PROGRAM_CACHE"] {
       case "on": true

@@ -42,7 +42,7 @@ package struct FirstUse {
     var line = String(format: "Kernels  %d checks passed in %.1f s, once for this device and driver", checks, seconds)
     do {
       let identity = try identity(of: device)
-      try UserCache.write(identity, to: name(for: identity), in: folder)
+      try UserCache.write(identity, to: UserCache.name("verified", for: identity), in: folder)
     } catch {
       line += "; that could not be noted in \(folder): \(error)"
     }
@@ -52,20 +52,12 @@ package struct FirstUse {
   /// Whether the device has been checked before.
   package func isKnown(_ device: DeviceDescription) throws -> Bool {
     let identity = try identity(of: device)
-    return UserCache.text(of: name(for: identity), in: folder) == identity
-  }
-
-  /// The name is short, the identity inside decides.
-  private func name(for identity: String) -> String {
-    "verified/" + String(KernelSource(name: "", text: identity).fingerprint, radix: 16)
+    return UserCache.text(of: UserCache.name("verified", for: identity), in: folder) == identity
   }
 
   private func identity(of device: DeviceDescription) throws -> String {
     """
-    \(device.platformName)
-    \(device.name)
-    \(device.driverVersion)
-    \(device.openCLVersion)
+    \(device.identity)
     kernels \(String(KernelSource.libraryFingerprint, radix: 16)), tuned \(device.convolutionTable?.date ?? "never")
     batch \(batchSize)
     \(try jsonText(model))

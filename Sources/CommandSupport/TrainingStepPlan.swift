@@ -7,17 +7,12 @@ extension StepPlan {
     let classifier = try model.build()
     try self.init(on: description) { device in
       let arena = ParameterArena(classifier, on: device)
-      let lossScale = model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
-      let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
-      let photos = Tensor(
-        uninitialized: [batchSize, model.inputHeight, model.inputWidth, 3], on: device, dtype: .uint8)
-      let targets = Tensor(uninitialized: [batchSize, model.classes], on: device)
-      let (loss, gradients) = withTraining {
-        valueWithGradients(seed: lossScale?.seed) {
-          classifier(photos).logits.softmaxCrossEntropy(targets: targets, labelSmoothing: 0.1).loss
-        }
+      let optimizer = Optimizer(
+        .sgd(), schedule: .constant(0.01), lossScale: model.lossScale(on: device), arena: arena)
+      let trainer = Trainer(arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: 0.1) {
+        classifier($0).logits
       }
-      optimizer.update(gradients, loss: loss)
+      try trainer.planTrainingStep([[batchSize, model.inputHeight, model.inputWidth, 3]])
     }
   }
 }

@@ -71,7 +71,7 @@ package struct TuningDatabase: Codable {
   /// The file's name in the cache folder: of the device, whatever its driver.
   package static func name(for device: DeviceDescription) -> String {
     let identity = "\(device.platformName)\n\(device.name)\n\(device.computeUnits)"
-    return "tuning/" + String(KernelSource(name: "", text: identity).fingerprint, radix: 16) + ".json"
+    return UserCache.name("tuning", for: identity) + ".json"
   }
 
   /// Reads the file for a device.

@@ -1,4 +1,5 @@
 import Foundation
+import Fovea
 import NeuralNetwork
 
 /// The folder for what can be made again: `fovea` in `XDG_CACHE_HOME`, else in `~/.cache`.
@@ -8,6 +9,12 @@ package enum UserCache {
     // A relative path there is to be ignored, says the XDG base directory specification.
     if let cache = environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return cache + "/fovea" }
     return (environment["HOME"] ?? NSHomeDirectory()) + "/.cache/fovea"
+  }
+
+  /// A short name for a file in the sub-folder `kind` about something that takes lines to identify. The file must hold
+  /// these too, because names of different things could be the same.
+  static func name(_ kind: String, for identity: String) -> String {
+    "\(kind)/\(String(fnv1a(identity.utf8), radix: 16))"
   }
 
   /// Writes `text` to the file `name`, which may lie in folders of its own; whole or not at all, also beside other runs.

@@ -40,7 +40,7 @@ struct BenchStep: ParsableCommand {
 
   func run() throws {
     let start = DispatchTime.now().uptimeNanoseconds
-    let workload = try BenchWorkload(options)
+    let workload = try BenchWorkload(options, trains: !inference)
     let device = workload.device
     func step() throws -> Double { try inference ? workload.inferenceStep() : workload.trainingStep() }
     _ = try step()

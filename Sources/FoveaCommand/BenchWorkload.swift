@@ -39,20 +39,21 @@ final class BenchWorkload {
   private let trainer: Trainer
   private let batch: TrainingBatch
 
-  convenience init(_ options: BenchOptions, profiling: Bool = false) throws {
-    try self.init(
-      options.description, batchSize: options.batchSize, capturesSteps: !options.eager,
-      on: options.device.open(profiling: profiling))
+  /// - Parameter trains: whether training steps are going to be run, whose kernels are then compiled in advance.
+  convenience init(_ options: BenchOptions, profiling: Bool = false, trains: Bool = true) throws {
+    let device = try options.device.open(profiling: profiling)
+    let model = options.description
+    if trains { KernelPreparation.start(model: model, batchSize: options.batchSize, on: device) }
+    try self.init(model, batchSize: options.batchSize, capturesSteps: !options.eager, on: device)
   }
 
   init(_ model: ModelDescription, batchSize: Int, capturesSteps: Bool = true, on device: Device) throws {
     self.model = model
     self.device = device
-    KernelPreparation.start(model: model, batchSize: batchSize, on: device)
     let classifier = try model.build()
     let arena = ParameterArena(classifier, on: device)
-    let lossScale = model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
-    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
+    let optimizer = Optimizer(
+      .sgd(), schedule: .constant(0.01), lossScale: model.lossScale(on: device), arena: arena)
     trainer = Trainer(
       arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1, capturesSteps: capturesSteps
     ) { classifier($0).logits }

@@ -1,3 +1,5 @@
+import OpenCLRuntime
+
 /// A small deterministic generator (SplitMix64; Steele, Lea & Flood 2014). The same seed gives the same numbers on every
 /// machine.
 public struct RandomNumbers: RandomNumberGenerator, Sendable {
@@ -10,10 +12,8 @@ public struct RandomNumbers: RandomNumberGenerator, Sendable {
 
   /// A generator of its own for each name, so that one part's numbers do not depend on what other parts there are.
   public init(seed: UInt64, name: String) {
-    // FNV-1a, 64 bits.
-    let hash = name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     var mixer = RandomNumbers(seed: seed)
-    state = mixer.next() ^ hash
+    state = mixer.next() ^ fnv1a(name.utf8)
   }
 
   /// The next 64 random bits.

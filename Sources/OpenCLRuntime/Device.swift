@@ -226,23 +226,20 @@ public final class Device: @unchecked Sendable {
   ) {
     precondition((1...3).contains(global.count), "\(kernelName): one to three dimensions")
     if global.contains(0) { return }
-    if isPlanning {
-      let isRecorded = record {
-        $0.launch(nil, kernelName, global, local, [], arguments, cost() ?? LaunchCost(kernelName))
-      }
-      if isRecorded { return }
-      let launch = PlannedLaunch(
-        program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
-        arguments: arguments.map(PlannedArgument.init), global: global, local: local,
-        cost: cost() ?? LaunchCost(kernelName))
-      return state.withLock { $0.plan.append(launch) }
-    }
     attempt { state in
-      let kernel = try self.kernel(&state, source, kernelName, options)
+      let kernel = isPlanning ? nil : try self.kernel(&state, source, kernelName, options)
       let slices = LaunchSlice.slices(global, local: local)
       if state.isRecording {
         let cost = cost() ?? LaunchCost(kernelName)
         state.recordings[.current]?.append(kernel, kernelName, global, local, slices, arguments, cost)
+        return
+      }
+      guard let kernel else {
+        state.plan.append(
+          PlannedLaunch(
+            program: PlannedProgram(source: source.name, kernel: kernelName, options: options), source: source,
+            arguments: arguments.map(PlannedArgument.init), global: global, local: local,
+            cost: cost() ?? LaunchCost(kernelName)))
         return
       }
       for (index, argument) in arguments.enumerated() {

@@ -55,6 +55,9 @@ public struct DeviceDescription: @unchecked Sendable {
   /// The text that selects exactly this device with `--device`.
   public var selector: String { "\(platformIndex):\(deviceIndex)" }
 
+  /// Device and driver, a line each, for what is kept for them: another driver may compile otherwise.
+  package var identity: String { [platformName, name, driverVersion, openCLVersion].joined(separator: "\n") }
+
   /// One line: selector, kind, name, platform and driver.
   public var summary: String {
     "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"

@@ -19,8 +19,10 @@ public enum DeviceSelection {
   }
 
   /// Picks out of all devices that are there; without a text the environment's `FOVEA_DEVICE` decides, then `auto`.
-  public static func pick(_ text: String?) throws -> DeviceDescription {
-    try pick(text ?? ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
+  public static func pick(
+    _ text: String?, environment: [String: String] = ProcessInfo.processInfo.environment
+  ) throws -> DeviceDescription {
+    try pick(text ?? environment["FOVEA_DEVICE"] ?? "auto", from: DeviceDescription.all())
   }
 
   /// What selection looks at, apart from OpenCL so that tests can make their own.

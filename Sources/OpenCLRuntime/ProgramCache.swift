@@ -22,10 +22,7 @@ package struct ProgramCache: Sendable {
 
     init(_ source: KernelSource, options: String, on device: DeviceDescription) {
       text = """
-        \(device.platformName)
-        \(device.name)
-        \(device.driverVersion)
-        \(device.openCLVersion)
+        \(device.identity)
         \(source.name) \(source.text.utf8.count) \(String(source.fingerprint, radix: 16))
         \(options)
 
@@ -66,9 +63,4 @@ package struct ProgramCache: Sendable {
   private static func checksum(of binary: Data) -> Data {
     withUnsafeBytes(of: fnv1a(binary).littleEndian) { Data($0) }
   }
-}
-
-/// FNV-1a, 64 bits.
-func fnv1a(_ bytes: some Sequence<UInt8>) -> UInt64 {
-  bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
 }

@@ -71,7 +71,7 @@ struct RunConfiguration: Codable {
     let arena = ParameterArena(classifier, on: device, seed: seed)
     let optimizer = Optimizer(
       rule, schedule: learningRateSchedule(total: totalSteps), clipNorm: clipNorm,
-      lossScale: model.precision?.needsLossScale ?? false ? LossScale(on: device) : nil, arena: arena)
+      lossScale: model.lossScale(on: device), arena: arena)
     try start(arena)
     return Trainer(
       arena: arena, optimizer: optimizer, classes: model.classes, labelSmoothing: labelSmoothing,

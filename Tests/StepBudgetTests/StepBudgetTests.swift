@@ -66,8 +66,8 @@ import Testing
     (description.targetHeight, description.targetWidth) = (budget.targetSize, budget.targetSize)
     let classifier = try description.build()
     let arena = ParameterArena(classifier, on: device)
-    let lossScale = budget.precision?.needsLossScale ?? false ? LossScale(on: device) : nil
-    let optimizer = Optimizer(.sgd(), schedule: .constant(0.01), lossScale: lossScale, arena: arena)
+    let optimizer = Optimizer(
+      .sgd(), schedule: .constant(0.01), lossScale: description.lossScale(on: device), arena: arena)
     let trainer = Trainer(arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1) {
       classifier($0).logits
     }

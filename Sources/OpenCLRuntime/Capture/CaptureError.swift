@@ -1,6 +1,6 @@
 /// Why a step cannot be captured: replaying it would not do what running it does.
 ///
-/// Each case is one of the traps of every framework that records and replays; `Tests/OpenCLRuntimeTests/CaptureTrapTests`
+/// Each case is one of the traps of every framework that records and replays; `Tests/OperationsTests/CaptureTrapTests`
 /// is the list that can be run.
 public enum CaptureError: Error, Sendable, Equatable, CustomStringConvertible {
   /// Values were brought to the host, or the host waited: a replay would not run what comes of them.

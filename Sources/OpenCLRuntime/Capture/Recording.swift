@@ -65,22 +65,14 @@ struct Recording: @unchecked Sendable {
     _ kernel: cl_kernel?, _ name: String, _ global: [Int], _ local: [Int]?, _ slices: [LaunchSlice],
     _ arguments: [KernelArgument], _ cost: LaunchCost
   ) {
-    let launch = launch(kernel, name, global, local, slices, arguments, cost)
-    commands.append(launch)
-  }
-
-  /// The command that launches a kernel.
-  mutating func launch(
-    _ kernel: cl_kernel?, _ name: String, _ global: [Int], _ local: [Int]?, _ slices: [LaunchSlice],
-    _ arguments: [KernelArgument], _ cost: LaunchCost
-  ) -> Command {
     let arguments: [Argument] = arguments.enumerated().map { index, argument in
       guard case .buffer(let buffer) = argument else { return .value(argument) }
       return .place(place(of: buffer, argument: index, of: name))
     }
-    return .launch(
-      Launch(kernel: kernel, name: name, global: global, local: local, slices: slices, arguments: arguments, cost: cost)
-    )
+    commands.append(
+      .launch(
+        Launch(
+          kernel: kernel, name: name, global: global, local: local, slices: slices, arguments: arguments, cost: cost)))
   }
 
   mutating func fail(_ error: CaptureError) { self.error = self.error ?? error }

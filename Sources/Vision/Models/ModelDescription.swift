@@ -1,4 +1,5 @@
 import NeuralNetwork
+import OpenCLRuntime
 import Operations
 
 /// Everything that decides which model is built; written to a run's `config.json`.
@@ -72,6 +73,11 @@ public struct ModelDescription: Sendable, Equatable, Codable {
         backbone, classes: classes, batchNormMomentum: batchNormMomentum,
         isTrainable: frozen != .backbone && frozen != .features, isHeadTrainable: frozen != .backbone,
         precision: precision ?? .float32))
+  }
+
+  /// What training keeps the gradients of values in 16 bits within their range with; nil where nothing is needed.
+  public func lossScale(on device: Device) -> LossScale? {
+    precision?.needsLossScale ?? false ? LossScale(on: device) : nil
   }
 
   private func front(_ interpolation: Interpolation) -> any ImageResizer {
