@@ -1,4 +1,5 @@
-// What is done to filters before and after the convolutions for CPUs.
+// What is done to filters before and after the convolutions for CPUs. The packing kernels take 16 steps of the summed
+// index in a work-item: one alone is less work than it takes to start a work-item.
 
 // Filters to panels [block of NB outputs][kernel row][kernel column][input channel][NB], zero beyond the last output
 // channel. With `transposed`, the filter of the data gradient: input and output channels exchanged, taps mirrored.
@@ -6,58 +7,64 @@ kernel void pack_filter(global const float *w, int wOffset, int kh, int kw, int 
                         int nb, global float *packed) {
   const int ks = transposed ? outputs : inputs; // channels summed over
   const int ns = transposed ? inputs : outputs; // channels produced
-  const int k = get_global_id(0);               // (row, column, summed channel)
+  const int summed = kh * kw * ks;              // (row, column, summed channel)
+  const int first = get_global_id(0) * 16;
   const int block = get_global_id(1);
-  const int c = k % ks;
-  const int tap = k / ks;
-  const int source = transposed ? kh * kw - 1 - tap : tap;
-  global float *target = packed + ((long)block * kh * kw * ks + k) * nb;
-  for (int j = 0; j < nb; j++) {
-    const int n = block * nb + j;
-    float v = 0.0f;
-    if (n < ns)
-      v = transposed ? w[wOffset + ((long)source * inputs + n) * outputs + c]
-                     : w[wOffset + ((long)source * inputs + c) * outputs + n];
-    target[j] = v;
+  const int count = min(nb, ns - block * nb);
+  for (int k = first; k < min(first + 16, summed); k++) {
+    const int c = k % ks;
+    const int tap = k / ks;
+    const int source = transposed ? kh * kw - 1 - tap : tap;
+    global const float *from = w + wOffset +
+                               (transposed ? ((long)source * inputs + block * nb) * outputs + c
+                                           : ((long)source * inputs + c) * outputs + block * nb);
+    const int step = transposed ? outputs : 1;
+    global float *target = packed + ((long)block * summed + k) * nb;
+    for (int j = 0; j < count; j++)
+      target[j] = from[(long)j * step];
+    for (int j = count; j < nb; j++)
+      target[j] = 0.0f;
   }
 }
 
 // G g Gt to panels [block of nb outputs][position][input channel][nb]. With `transposed`, the filter of the data
-// gradient: input and output channels exchanged, taps mirrored. Work-items: (summed channel, vector of produced ones).
+// gradient: input and output channels exchanged, taps mirrored. Work-items: (16 summed channels, vector of produced
+// ones).
 kernel WIDE void winograd_pack_filter(global const float *w, int wOffset, int inputs, int outputs, int transposed,
                                       int nb, global float *packed) {
   const int ks = transposed ? outputs : inputs; // channels summed over
-  const int k = get_global_id(0);
   const int n = get_global_id(1) * 16;
-  float16 g[3][3];
+  for (int k = get_global_id(0) * 16; k < (int)(get_global_id(0) + 1) * 16; k++) {
+    float16 g[3][3];
 #pragma unroll
-  for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++)
 #pragma unroll
-    for (int j = 0; j < 3; j++)
-      if (transposed) {
-        float lanes[16];
-        for (int l = 0; l < 16; l++)
-          lanes[l] = w[wOffset + ((long)(8 - i * 3 - j) * inputs + n + l) * outputs + k];
-        g[i][j] = vload16(0, lanes);
-      } else {
-        g[i][j] = vload16(0, w + wOffset + ((long)(i * 3 + j) * inputs + k) * outputs + n);
-      }
-  float16 rows[4][3];
+      for (int j = 0; j < 3; j++)
+        if (transposed) {
+          float lanes[16];
+          for (int l = 0; l < 16; l++)
+            lanes[l] = w[wOffset + ((long)(8 - i * 3 - j) * inputs + n + l) * outputs + k];
+          g[i][j] = vload16(0, lanes);
+        } else {
+          g[i][j] = vload16(0, w + wOffset + ((long)(i * 3 + j) * inputs + k) * outputs + n);
+        }
+    float16 rows[4][3];
 #pragma unroll
-  for (int j = 0; j < 3; j++) {
-    rows[0][j] = g[0][j];
-    rows[1][j] = 0.5f * ((g[0][j] + g[2][j]) + g[1][j]);
-    rows[2][j] = 0.5f * ((g[0][j] + g[2][j]) - g[1][j]);
-    rows[3][j] = g[2][j];
-  }
-  global float *target = packed + ((long)(n / nb) * 16 * ks + k) * nb + n % nb;
+    for (int j = 0; j < 3; j++) {
+      rows[0][j] = g[0][j];
+      rows[1][j] = 0.5f * ((g[0][j] + g[2][j]) + g[1][j]);
+      rows[2][j] = 0.5f * ((g[0][j] + g[2][j]) - g[1][j]);
+      rows[3][j] = g[2][j];
+    }
+    global float *target = packed + ((long)(n / nb) * 16 * ks + k) * nb + n % nb;
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const float16 u[4] = {rows[i][0], 0.5f * ((rows[i][0] + rows[i][2]) + rows[i][1]),
-                          0.5f * ((rows[i][0] + rows[i][2]) - rows[i][1]), rows[i][2]};
+    for (int i = 0; i < 4; i++) {
+      const float16 u[4] = {rows[i][0], 0.5f * ((rows[i][0] + rows[i][2]) + rows[i][1]),
+                            0.5f * ((rows[i][0] + rows[i][2]) - rows[i][1]), rows[i][2]};
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-      vstore16(u[j], 0, target + (long)(i * 4 + j) * ks * nb);
+      for (int j = 0; j < 4; j++)
+        vstore16(u[j], 0, target + (long)(i * 4 + j) * ks * nb);
+    }
   }
 }
 

@@ -173,7 +173,7 @@ struct VectorConvolution: ConvolutionKernels {
     let blocks = (produced + block - 1) / block
     let packed = Tensor(uninitialized: [blocks, summed, block], on: filter.device)
     filter.device.launch(
-      .convolutionFilters, "pack_filter", options: "-D VEC=16", global: [summed, blocks],
+      .convolutionFilters, "pack_filter", options: "-D VEC=16", global: [(summed + 15) / 16, blocks],
       local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.inputs), .int(g.outputs), .int(transposed ? 1 : 0),

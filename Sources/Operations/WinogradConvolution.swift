@@ -102,7 +102,7 @@ struct WinogradConvolution {
     let packed = Tensor(uninitialized: [16, g.inputs, g.outputs], on: filter.device)
     filter.device.launch(
       .convolutionFilters, "winograd_pack_filter", options: "-D VEC=16",
-      global: [g.inputs, g.outputs / 16], local: filter.device.independent(2),
+      global: [g.inputs / 16, g.outputs / 16], local: filter.device.independent(2),
       filter.vectorArguments + [
         .int(filter.shape[2]), .int(filter.shape[3]), .int(transposed ? 1 : 0), .int(16 * vectors),
         .buffer(packed.storage.buffer),
