@@ -197,8 +197,8 @@ struct Compare: ParsableCommand {
   }
 }
 
-/// The `train` beside this program, and the signals that stop it: while there is one of these, SIGINT and SIGTERM go on to
-/// the `train` that runs, so that it can save a checkpoint.
+/// The `train` beside this program, and what stops it: while there is one of these, SIGINT and SIGTERM go on to the `train`
+/// that runs, so that it can save a checkpoint; when this process is killed, it does so too.
 private final class TrainProcess: Sendable {
   private let path: String
   private let state = Mutex<(child: Int32?, signal: Int32?)>((nil, nil))
@@ -233,6 +233,9 @@ private final class TrainProcess: Sendable {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging([stopsWithParent: "1"]) { $1 }
+    // Nothing is written to it: what counts is that it ends with this process.
+    process.standardInput = Pipe()
     let stopped: Int32? = try state.withLock {
       if let signal = $0.signal { return 128 + signal }
       try process.run()
