@@ -129,7 +129,8 @@ import Testing
     #expect(plain.use(on: &used) == nil && used.convolutionTable == nil)
     #expect(
       chosen.use(on: &used)
-        == "Kernels  those tuned yesterday, as when the run was begun, so that the result stays the same to the bit; a new run would use the default ones")
+        == "Kernels  those tuned yesterday, as when the run was begun, so that the result stays the same to the "
+        + "bit; a new run would use the default ones")
     #expect(used.convolutionTable == tuned.convolutionTable)
     #expect(plain.use(on: &used)?.contains("the default ones, as when") == true && used.convolutionTable == nil)
     // Another device: its own kernels, and no promise.
