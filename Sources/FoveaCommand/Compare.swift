@@ -157,7 +157,7 @@ struct Compare: ParsableCommand {
 
   private struct RunConfigurationFile: Decodable {
     var device: String
-    var classNames: [String]
+    var model: ModelDescription
   }
 
   /// Writes what the finished runs show.
@@ -182,9 +182,7 @@ struct Compare: ParsableCommand {
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let text = try Data(contentsOf: URL(fileURLWithPath: path + "/config.json"))
         let configuration = try decoder.decode(RunConfigurationFile.self, from: text)
-        var model = try model(of: arm)
-        model.classes = configuration.classNames.count
-        entry.parameters = try model.build().parameterCount
+        entry.parameters = try configuration.model.build().parameterCount
         subtitle = "`train \(trainOptions.joined(separator: " "))` on \(configuration.device)"
       }
       if !entry.accuracies.isEmpty { reports.append(entry) }

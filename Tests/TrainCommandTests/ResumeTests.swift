@@ -76,7 +76,7 @@ import Testing
 
   @Test func aResumedRunKeepsItsMicroBatch() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let small = ["--input-size", "160", "--target-size", "80", "--batch-size", "8"]
+    let small = ["--input-size", "160", "--target-size", "80", "--batch-size", "8", "--epochs", "1"]
     let command = try #require(
       try TrainCommand.parseAsRoot(["--device", "cpu", "--limit", "16"] + small) as? TrainCommand)
     var configuration = try TrainingRun(command, arguments: []).configuration
