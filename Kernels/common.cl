@@ -134,6 +134,36 @@ inline void store_bfloat_16(float16 v, global ushort *p) {
 #define WIDE
 #endif
 
+// The last stage of a reduction, of few values by many chunks: SHARE work-items of a group (the second dimension) take
+// every SHARE-th chunk each, and their sums are added in order. GPUs would otherwise have a handful of work-items wait
+// for memory chunk after chunk. One work-item alone on CPUs.
+//   TOGETHER             the kernel's attribute; SHARED_SUMS declares its local memory
+//   FIRST_CHUNK          the work-item's first
+//   GROUP_SUM(v)         the sum of v over the work-items, for each of them; all must come by
+#ifndef SHARE
+#define SHARE 1
+#endif
+#if SHARE > 1
+#define TOGETHER __attribute__((reqd_work_group_size(1, SHARE, 1)))
+#define SHARED_SUMS local vfloat sharedSums[SHARE]
+#define FIRST_CHUNK ((int)get_local_id(1))
+#define GROUP_SUM(v) sum_of_group(v, sharedSums)
+inline vfloat sum_of_group(vfloat v, local vfloat *sums) {
+  sums[get_local_id(1)] = v;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  vfloat sum = sums[0];
+  for (int i = 1; i < SHARE; i++)
+    sum += sums[i];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  return sum;
+}
+#else
+#define TOGETHER
+#define SHARED_SUMS
+#define FIRST_CHUNK 0
+#define GROUP_SUM(v) (v)
+#endif
+
 #ifndef PRE
 #define PRE 0
 #endif

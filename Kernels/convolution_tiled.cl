@@ -13,7 +13,8 @@
 // (terms of conv_tiled are counted through all taps instead of tap by tap, for channels that are no multiple of TK), VX
 // VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST (prologue on load),
 // GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose
-// gradient is applied on store. FILTER_GRADIENT leaves only the kernel of that name in the program.
+// gradient is applied on store, and without GRADIENT, MOMENTS. FILTER_GRADIENT leaves only the kernel of that name in
+// the program.
 
 #ifndef KH
 #define KH 1
@@ -41,6 +42,9 @@
 #endif
 #ifndef GRADIENT
 #define GRADIENT 0
+#endif
+#ifndef MOMENTS
+#define MOMENTS 0
 #endif
 #ifndef FILTER_GRADIENT
 #define FILTER_GRADIENT 0
@@ -288,7 +292,19 @@ inline float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, 
 }
 #endif
 
+// Pixels of a tile from m0 on that work-items of row `ty` have.
+inline int pixels_of(int ty, int m0, int pixels) {
+  int count = 0;
+#pragma unroll
+  for (int b = 0; b < RM; b++)
+    count += clamp(pixels - m0 - 4 * (b * ROWS + ty), 0, 4);
+  return count;
+}
+
 // y (+)= bias + product. Work-groups: (TM pixels, TN outputs, phases).
+//
+// Where `momentGroups` is not 0, each row of work-groups leaves mean and summed squared deviations of what it stores,
+// as `moments_partial` does for its rows, and behind those of all the number of its pixels.
 //
 // In the gradient a phase is the set of pixels with the same row modulo SH and column modulo SW: exactly the taps
 // congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
@@ -301,6 +317,9 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
                              ,
                              global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                              int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#elif MOMENTS
+                             ,
+                             global float *moments, int momentGroups
 #endif
 ) {
   local float4 tiles[LOCAL_SIZE];
@@ -429,6 +448,48 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
+
+#if MOMENTS
+  // Of this work-item's pixels first, then of the work-group's.
+#pragma unroll
+  for (int h = 0; h < RN; h++) {
+    float4 mean = 0.0f, squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++)
+      if (m0 + 4 * (i / 4 * ROWS + ty) + i % 4 < pixels)
+        mean += acc[i][h];
+    mean /= (float)max(pixels_of(ty, m0, pixels), 1);
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++)
+      if (m0 + 4 * (i / 4 * ROWS + ty) + i % 4 < pixels)
+        squares += (acc[i][h] - mean) * (acc[i][h] - mean);
+    tiles[(h * ROWS + ty) * COLUMNS + tx] = mean;
+    tiles[((RN + h) * ROWS + ty) * COLUMNS + tx] = squares;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (item < RN * COLUMNS) {
+    const int n = n0 + 4 * item;
+    const int h = item / COLUMNS;
+    const int column = item % COLUMNS;
+    float4 mean = 0.0f, squares = 0.0f;
+    int before = 0;
+    for (int r = 0; r < ROWS; r++) {
+      const int own = pixels_of(r, m0, pixels);
+      if (own == 0)
+        continue;
+      const float4 delta = tiles[(h * ROWS + r) * COLUMNS + column] - mean;
+      const float share = (float)own / (float)(before + own);
+      mean += delta * share;
+      squares += tiles[((RN + h) * ROWS + r) * COLUMNS + column] + delta * delta * ((float)before * share);
+      before += own;
+    }
+    mean += load_quad(bias + biasOffset + n, hasBias ? outputs - n : 0, 0);
+    const long group = get_group_id(0);
+    store_quad(mean, moments + group * 2 * outputs + n, outputs - n, 0);
+    store_quad(squares, moments + (group * 2 + 1) * outputs + n, outputs - n, 0);
+    moments[(long)momentGroups * 2 * outputs + group] = before;
+  }
+#endif
 
 #pragma unroll
   for (int h = 0; h < RN; h++) {

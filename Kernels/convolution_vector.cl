@@ -9,6 +9,9 @@
 // Baked: KH KW SH SW (kernel and stride), LD (channels of the packed window; for KW = 1 at least the channels), TILE,
 // NV, TILES (tiles per work-item), PRE/AFFINE/POST (prologue on load) and for the data gradient EPILOGUE with
 // EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose gradient is applied on store.
+//
+// Without an epilogue, where `momentGroups` is not 0, each work-item leaves mean and summed squared deviations of what
+// it stores, as `moments_partial` does for its rows, and behind those of all work-items the number of its pixels.
 
 #define NB (16 * NV)
 #define WINDOW ((TILE - 1) * SW + KW)
@@ -26,6 +29,9 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
                               ,
                               global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                               int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#else
+                              ,
+                              global float *moments, int momentGroups
 #endif
 ) {
   const int oh = get_global_id(1);
@@ -52,6 +58,8 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
     global const float *panel = packed + (long)n0 * KH * run;
 #if EPILOGUE && EAFFINE
     float sumsShift[NB] LINES, sumsScale[NB] LINES;
+#elif !EPILOGUE
+    float means[NB] LINES, squares[NB] LINES;
 #endif
     for (int t = 0; t < tiles; t++) {
       float16 acc[TILE][NV];
@@ -115,6 +123,19 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
 #endif
 #endif
         const float16 start = hasBias ? load_lanes(bias + biasOffset + c, lanes) : (float16)(0.0f);
+#if !EPILOGUE
+        if (momentGroups) {
+          float16 total = 0.0f, square = 0.0f;
+          for (int p = 0; p < pixels; p++)
+            total += vload16(p * NV + v, results);
+          const float16 mean = total / (float)pixels;
+          for (int p = 0; p < pixels; p++) {
+            const float16 d = vload16(p * NV + v, results) - mean;
+            square += d * d;
+          }
+          join_moments(means, squares, v, t * TILE, mean + start, square, pixels);
+        }
+#endif
         for (int p = 0; p < pixels; p++) {
           const long pixel = firstPixel + t * TILE + p;
           global stored *target = y + yOffset + pixel * yStride + c;
@@ -136,12 +157,21 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
 #endif
       }
     }
-#if EPILOGUE && EAFFINE
     const long group = ((long)n * get_global_size(1) + oh) * get_global_size(0) + get_global_id(0);
+#if EPILOGUE && EAFFINE
     for (int v = 0; v < NV && n0 + v * 16 < outChannels; v++) {
       const int c = n0 + v * 16;
       store_lanes(vload16(v, sumsShift), sums + group * 2 * outChannels + c, outChannels - c);
       store_lanes(vload16(v, sumsScale), sums + (group * 2 + 1) * outChannels + c, outChannels - c);
+    }
+#elif !EPILOGUE
+    if (momentGroups) {
+      for (int v = 0; v < NV && n0 + v * 16 < outChannels; v++) {
+        const int c = n0 + v * 16;
+        store_lanes(vload16(v, means), moments + group * 2 * outChannels + c, outChannels - c);
+        store_lanes(vload16(v, squares), moments + (group * 2 + 1) * outChannels + c, outChannels - c);
+      }
+      moments[(long)momentGroups * 2 * outChannels + group] = min(TILE * TILES, outWidth - ow0);
     }
 #endif
   }

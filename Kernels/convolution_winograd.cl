@@ -1,5 +1,5 @@
 // 3x3 convolution of stride 1 for CPUs; the scheme and what is baked are in winograd.cl. Baked besides: EPILOGUE with
-// EPRE/EAFFINE/EPOST, as in convolution_vector.cl.
+// EPRE/EAFFINE/EPOST, as in convolution_vector.cl; so are `moments`.
 
 // Steps of the summed index between requests for memory.
 #define PREFETCH_STEP 32
@@ -14,6 +14,9 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
                                   ,
                                   global const stored *ex, int exOffset, int exStride, global const float *eaffine,
                                   int eaffineOffset, float ePreSlope, float ePostSlope, global float *sums
+#else
+                                  ,
+                                  global float *moments, int momentGroups
 #endif
 ) {
   const int tilesAcross = (outWidth + 1) / 2;
@@ -79,6 +82,9 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
 #if EPILOGUE
       float16 sumShift = 0.0f, sumScale = 0.0f;
       DECLARE_EPILOGUE(eaffine + eaffineOffset, outChannels, c);
+#else
+      float means[16] LINES, squares[16] LINES;
+      int before = 0;
 #endif
       Tile tile = tile_at(first, tilesDown, tilesAcross);
       for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
@@ -93,6 +99,11 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
           rows[0][j] = m0 + m1 + m2;
           rows[1][j] = m1 - m2 - m3;
         }
+#if !EPILOGUE
+        const int inside = min(2, outHeight - tile.row * 2) * min(2, outWidth - tile.column * 2);
+        float16 values[4];
+        float16 total = 0.0f;
+#endif
 #pragma unroll
         for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -108,6 +119,10 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
               const float16 given = LOAD_AS(STORE, 16, ex + exOffset + pixel * exStride + c);
               EPILOGUE_GRADIENT(value, given, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
+#if !EPILOGUE
+              values[i * 2 + j] = value;
+              total += value;
+#endif
               if (accumulate)
                 value += LOAD_AS(STORE, 16, target);
               if (streaming)
@@ -116,7 +131,30 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
                 STORE_AS(STORE, 16, value, target);
             }
           }
+#if !EPILOGUE
+        if (momentGroups) {
+          const float16 mean = total / (float)inside;
+          float16 square = 0.0f;
+#pragma unroll
+          for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int j = 0; j < 2; j++)
+              if (tile.row * 2 + i < outHeight && tile.column * 2 + j < outWidth) {
+                const float16 d = values[i * 2 + j] - mean;
+                square += d * d;
+              }
+          join_moments(means, squares, 0, before, mean, square, inside);
+          before += inside;
+        }
+#endif
       }
+#if !EPILOGUE
+      if (momentGroups) {
+        vstore16(vload16(0, means), 0, moments + (long)group * 2 * outChannels + c);
+        vstore16(vload16(0, squares), 0, moments + ((long)group * 2 + 1) * outChannels + c);
+        moments[(long)momentGroups * 2 * outChannels + group] = before;
+      }
+#endif
 #if EPILOGUE && EAFFINE
       vstore16(sumShift, 0, sums + (long)group * 2 * outChannels + c);
       vstore16(sumScale, 0, sums + ((long)group * 2 + 1) * outChannels + c);

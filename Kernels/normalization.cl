@@ -25,31 +25,39 @@ kernel WIDE void moments_partial(global const stored *x, int xOffset, int xStrid
   VSTORE(squares, partials + ((long)chunk * 2 + 1) * channels + c);
 }
 
+// The work-items of the finishing kernels are (channel vectors, SHARE); see `common.cl`.
+
 // Mean and biased variance from the chunks, by Chan's formula: var * M = sum of squares + sum of n (mean_i - mean)^2.
-kernel WIDE void moments_finish(global const float *partials, int chunks, int rows, int chunkRows, int channels,
-                                global float *mean, int meanOffset, global float *variance, int varianceOffset) {
+kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunks, int rows, int chunkRows,
+                                         int hasCounts, int channels, global float *mean, int meanOffset,
+                                         global float *variance, int varianceOffset) {
+  SHARED_SUMS;
   const int c = get_global_id(0) * VEC;
+  global const float *counts = partials + (long)chunks * 2 * channels;
   vfloat sum = 0.0f, rest = 0.0f;
-  for (int i = 0; i < chunks; i++) {
-    const float n = min((long)chunkRows, rows - (long)i * chunkRows);
+  for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
+    const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
     const vfloat term = VLOAD(partials + (long)i * 2 * channels + c) * n - rest;
     const vfloat next = sum + term;
     rest = (next - sum) - term;
     sum = next;
   }
-  const vfloat m = sum / (float)rows;
+  const vfloat m = GROUP_SUM(sum) / (float)rows;
   vfloat squares = 0.0f;
   rest = 0.0f;
-  for (int i = 0; i < chunks; i++) {
-    const float n = min((long)chunkRows, rows - (long)i * chunkRows);
+  for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
+    const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
     const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - m;
     const vfloat term = VLOAD(partials + ((long)i * 2 + 1) * channels + c) + d * d * n - rest;
     const vfloat next = squares + term;
     rest = (next - squares) - term;
     squares = next;
   }
-  VSTORE(m, mean + meanOffset + c);
-  VSTORE(squares / (float)rows, variance + varianceOffset + c);
+  squares = GROUP_SUM(squares);
+  if (FIRST_CHUNK == 0) {
+    VSTORE(m, mean + meanOffset + c);
+    VSTORE(squares / (float)rows, variance + varianceOffset + c);
+  }
 }
 
 // dx (+)= pre'(x) * (dmean / M + 2 (pre(x) - mean) dvariance / M).
@@ -164,11 +172,13 @@ kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStr
 }
 
 // Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift.
-kernel WIDE void affine_gradient(global const float *sums, int chunks, int channels, global const float *affine,
-                                 int affineOffset, global float *daffine, int daffineOffset, int accumulate) {
+kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, int channels,
+                                          global const float *affine, int affineOffset, global float *daffine,
+                                          int daffineOffset, int accumulate) {
+  SHARED_SUMS;
   const int c = get_global_id(0) * VEC;
   vfloat sumShift = 0.0f, restShift = 0.0f, sumScale = 0.0f, restScale = 0.0f;
-  for (int i = 0; i < chunks; i++) {
+  for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const vfloat a = VLOAD(sums + (long)i * 2 * channels + c) - restShift;
     const vfloat nextShift = sumShift + a;
     restShift = (nextShift - sumShift) - a;
@@ -178,6 +188,10 @@ kernel WIDE void affine_gradient(global const float *sums, int chunks, int chann
     restScale = (nextScale - sumScale) - b;
     sumScale = nextScale;
   }
+  sumShift = GROUP_SUM(sumShift);
+  sumScale = GROUP_SUM(sumScale);
+  if (FIRST_CHUNK > 0)
+    return;
   vfloat dcentre = -VLOAD(affine + affineOffset + channels + c) * sumShift;
   global float *target = daffine + daffineOffset + c;
   if (accumulate) {

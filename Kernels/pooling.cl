@@ -1,5 +1,6 @@
-// Pooling over windows, NHWC. Work-items: (channel vectors, groups of `group` columns, images * rows), of the output in
-// the forward and of the input in the gradient kernels.
+// Pooling over windows, NHWC. Work-items: (groups of channel vectors, groups of `group` columns, images * rows), of the
+// output in the forward and of the input in the gradient kernels. On CPUs one work-item of the max pool has all
+// channels of its pixels, as it would otherwise read memory in steps.
 
 // Largest value of each window of prologue(x), and which tap it was: the first maximum in row-major order, as in
 // TensorFlow. Padded pixels count as zero with `padZero`, else they are left out.
@@ -7,47 +8,49 @@ kernel WIDE void max_pool(global const stored *x, int xOffset, int xStride, int 
                           global const float *affine, int affineOffset, float preSlope, float postSlope,
                           global stored *y, int yOffset, int yStride, global uchar *taps, int outHeight, int outWidth,
                           int kh, int kw, int sh, int sw, int padTop, int padLeft, int padZero, int group) {
-  const int c = get_global_id(0) * VEC;
   const int oh = get_global_id(2) % outHeight;
   const int n = get_global_id(2) / outHeight;
-  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
   const int last = min(outWidth, ((int)get_global_id(1) + 1) * group);
   for (int ow = get_global_id(1) * group; ow < last; ow++) {
-    vfloat best = -INFINITY;
-    vint tap = 0;
-    for (int i = 0; i < kh; i++)
-      for (int j = 0; j < kw; j++) {
-        const int ih = oh * sh - padTop + i;
-        const int iw = ow * sw - padLeft + j;
-        vfloat v = 0.0f;
-        if (ih >= 0 && ih < height && iw >= 0 && iw < width) {
-          v = SLOAD(x + xOffset + (((long)n * height + ih) * width + iw) * xStride + c);
-          v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-        } else if (!padZero) {
-          continue;
-        }
-        // A NaN wins and stays, so that it is seen.
-        const vint better = (v > best) | ((v != v) & (best == best));
-#if VEC == 1
-        best = better ? v : best;
-        tap = better ? i * kw + j : tap;
-#else
-        best = select(best, v, better);
-        tap = select(tap, (vint)(i * kw + j), better);
-#endif
-      }
     const long pixel = ((long)n * outHeight + oh) * outWidth + ow;
-    SSTORE(best, y + yOffset + pixel * yStride + c);
-    global uchar *target = taps + pixel * channels + c;
-#if VEC == 16
-    vstore16(convert_uchar16(tap), 0, target);
-#elif VEC == 8
-    vstore8(convert_uchar8(tap), 0, target);
-#elif VEC == 4
-    vstore4(convert_uchar4(tap), 0, target);
+    for (int c = get_global_id(0) * VEC; c < channels; c += get_global_size(0) * VEC) {
+      DECLARE_PROLOGUE(affine + affineOffset, channels, c);
+      vfloat best = -INFINITY;
+      vint tap = 0;
+      for (int i = 0; i < kh; i++)
+        for (int j = 0; j < kw; j++) {
+          const int ih = oh * sh - padTop + i;
+          const int iw = ow * sw - padLeft + j;
+          vfloat v = 0.0f;
+          if (ih >= 0 && ih < height && iw >= 0 && iw < width) {
+            v = SLOAD(x + xOffset + (((long)n * height + ih) * width + iw) * xStride + c);
+            v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+          } else if (!padZero) {
+            continue;
+          }
+          // A NaN wins and stays, so that it is seen.
+#if VEC == 1
+          const int better = !(v <= best) && best == best;
+          best = better ? v : best;
+          tap = better ? i * kw + j : tap;
 #else
-    *target = tap;
+          const vint better = ~(v <= best) & (best == best);
+          best = select(best, v, better);
+          tap = select(tap, (vint)(i * kw + j), better);
 #endif
+        }
+      SSTORE(best, y + yOffset + pixel * yStride + c);
+      global uchar *target = taps + pixel * channels + c;
+#if VEC == 16
+      vstore16(convert_uchar16(tap), 0, target);
+#elif VEC == 8
+      vstore8(convert_uchar8(tap), 0, target);
+#elif VEC == 4
+      vstore4(convert_uchar4(tap), 0, target);
+#else
+      *target = tap;
+#endif
+    }
   }
 }
 
@@ -66,34 +69,35 @@ kernel WIDE void max_pool_gradient(global const stored *dy, int dyOffset, int dy
                                    int outHeight, int outWidth, int height, int width, int channels, int kh, int kw,
                                    int sh, int sw, int padTop, int padLeft, global stored *dx, int dxOffset,
                                    int dxStride, int accumulate, int group) {
-  const int c = get_global_id(0) * VEC;
-  const int ih = get_global_id(2) % height;
+  // Windows with oh * sh <= top < oh * sh + kh, and likewise for columns.
+  const int top = get_global_id(2) % height + padTop;
   const int n = get_global_id(2) / height;
+  const int oh0 = max((top - kh + sh) / sh, 0), oh1 = min(top / sh, outHeight - 1);
   const int last = min(width, ((int)get_global_id(1) + 1) * group);
   for (int iw = get_global_id(1) * group; iw < last; iw++) {
-    vfloat sum = 0.0f;
-    for (int i = 0; i < kh; i++) {
-      const int top = ih + padTop - i;
-      if (top < 0 || top % sh != 0 || top / sh >= outHeight)
-        continue;
-      for (int j = 0; j < kw; j++) {
-        const int left = iw + padLeft - j;
-        if (left < 0 || left % sw != 0 || left / sw >= outWidth)
-          continue;
-        const long pixel = ((long)n * outHeight + top / sh) * outWidth + left / sw;
-        const vint tap = LOAD_TAPS(taps + pixel * channels + c);
-        const vfloat g = SLOAD(dy + dyOffset + pixel * dyStride + c);
+    const int left = iw + padLeft;
+    const int ow0 = max((left - kw + sw) / sw, 0), ow1 = min(left / sw, outWidth - 1);
+    for (int c = get_global_id(0) * VEC; c < channels; c += get_global_size(0) * VEC) {
+      vfloat sum = 0.0f;
+      for (int oh = oh0; oh <= oh1; oh++)
+        for (int ow = ow0; ow <= ow1; ow++) {
+          const int i = top - oh * sh, j = left - ow * sw;
+          if (i >= kh || j >= kw)
+            continue;
+          const long pixel = ((long)n * outHeight + oh) * outWidth + ow;
+          const vint tap = LOAD_TAPS(taps + pixel * channels + c);
+          const vfloat g = SLOAD(dy + dyOffset + pixel * dyStride + c);
 #if VEC == 1
-        sum += tap == i * kw + j ? g : 0.0f;
+          sum += tap == i * kw + j ? g : 0.0f;
 #else
-        sum += select((vfloat)(0.0f), g, tap == (vint)(i * kw + j));
+          sum += select((vfloat)(0.0f), g, tap == (vint)(i * kw + j));
 #endif
-      }
+        }
+      global stored *target = dx + dxOffset + ((long)get_global_id(2) * width + iw) * dxStride + c;
+      if (accumulate)
+        sum += SLOAD(target);
+      SSTORE(sum, target);
     }
-    global stored *target = dx + dxOffset + (((long)n * height + ih) * width + iw) * dxStride + c;
-    if (accumulate)
-      sum += SLOAD(target);
-    SSTORE(sum, target);
   }
 }
 

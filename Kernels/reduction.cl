@@ -26,18 +26,22 @@ kernel WIDE void sum_rows_partial(global const stored *x, int xOffset, int xStri
   VSTORE(sum, partials + (long)chunk * channels + c);
 }
 
-// y[c] (+)= factor * sum over `count` rows of partials, compensated.
-kernel WIDE void sum_rows_finish(global const float *partials, int count, int stride, float factor, global float *y,
-                                 int yOffset, int accumulate) {
+// y[c] (+)= factor * sum over `count` rows of partials, compensated. Work-items: (channel vectors, SHARE); see
+// `common.cl`.
+kernel WIDE TOGETHER void sum_rows_finish(global const float *partials, int count, int stride, float factor,
+                                          global float *y, int yOffset, int accumulate) {
+  SHARED_SUMS;
   const int c = get_global_id(0) * VEC;
   vfloat sum = 0.0f, rest = 0.0f;
-  for (int i = 0; i < count; i++) {
+  for (int i = FIRST_CHUNK; i < count; i += SHARE) {
     const vfloat term = VLOAD(partials + (long)i * stride + c) - rest;
     const vfloat next = sum + term;
     rest = (next - sum) - term;
     sum = next;
   }
-  sum *= factor;
+  sum = GROUP_SUM(sum) * factor;
+  if (FIRST_CHUNK > 0)
+    return;
   if (accumulate)
     sum += VLOAD(y + yOffset + c);
   VSTORE(sum, y + yOffset + c);

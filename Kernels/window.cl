@@ -119,6 +119,20 @@ inline void pack_unit(float *window, int windowStride, int rows, int columns, gl
   }
 }
 
+// Joins mean and summed squared deviations of `count` values to those of the `before` values already in vector v of
+// `means` and `squares` (Chan, Golub & LeVeque 1983).
+inline void join_moments(float *means, float *squares, int v, int before, float16 mean, float16 square, int count) {
+  if (before > 0) {
+    const float16 old = vload16(v, means);
+    const float16 delta = mean - old;
+    const float share = (float)count / (float)(before + count);
+    mean = old + delta * share;
+    square += vload16(v, squares) + delta * delta * ((float)before * share);
+  }
+  vstore16(mean, v, means);
+  vstore16(square, v, squares);
+}
+
 // Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart. Few
 // lines at a time, between pieces of arithmetic: a core has only so many loads under way, and others wait behind them.
 #if defined(__has_builtin)

@@ -18,6 +18,8 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
   package var dtype = DType.float32
   /// Whether the gradient with respect to the input is asked for, and that of its affine.
   package var wantsInputGradient = true
+  /// Whether the moments of the result are asked of the kernel that stores it.
+  package var leavesMoments = false
   /// Channels of the wider storage before and behind views.
   package var viewMargins = (before: 3, after: 2)
 
@@ -93,7 +95,33 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
     ) { [self] tensors in
       prologue.apply(to: tensors[0], affine: affine == nil ? nil : tensors[tensors.count - 1])
         .conv2d(
-          filter: tensors[1], bias: biasValues == nil ? nil : tensors[2], strides: self.strides, padding: padding)
+          filter: tensors[1], bias: biasValues == nil ? nil : tensors[2], strides: self.strides, padding: padding,
+          leavingMoments: leavesMoments)
+    }
+  }
+
+  /// The check of the moments, mean and variance behind each other, that the forward pass leaves of what it stores.
+  package func momentsCheck() -> OperationCheck {
+    let x = ReferenceTensor.random([batch, image.0, image.1, inputs], seed: 1)
+    let filter = ReferenceTensor.random([kernel.0, kernel.1, inputs, outputs], seed: 2)
+    let shift = ReferenceTensor.random([outputs], seed: 3)
+    let affine = prologue.affineRows(channels: inputs, seed: 4)
+    let y = Reference.conv2d(
+      prologue.value(x, affine: affine), filter: filter, bias: shift, strides: Size2D(strides.0, strides.1),
+      padding: referencePadding)
+    let moments = Reference.moments(y)
+    let operands = [x, filter, shift] + (affine.map { [$0] } ?? [])
+    return OperationCheck(
+      "\(self), its moments", inputs: operands.map { .whole($0) },
+      seed: ReferenceTensor.random([2 * outputs], seed: 5),
+      expected: .init(
+        value: ReferenceTensor([2 * outputs], moments.mean.values + moments.variance.values),
+        terms: kernel.0 * kernel.1 * inputs + y.count / outputs, gradients: operands.map { _ in nil }, depth: 3)
+    ) { [self] tensors in
+      let moments = prologue.apply(to: tensors[0], affine: affine == nil ? nil : tensors[3])
+        .conv2d(filter: tensors[1], bias: tensors[2], strides: strides, padding: padding, leavingMoments: true)
+        .moments()
+      return concatenate([moments.mean, moments.variance])
     }
   }
 }

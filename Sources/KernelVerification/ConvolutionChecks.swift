@@ -24,7 +24,11 @@ package func convolutionChecks(
       KernelCheck(
         "convolution \(check.kernel.0)×\(check.kernel.1)", "\(check)\(configurations.text)",
         programs: { description in try forcing { try check.programs(on: description) } },
-        run: { device in try forcing { try check.check().run(on: device) } }))
+        run: { device in
+          try forcing {
+            try check.check().run(on: device) + (check.leavesMoments ? check.momentsCheck().run(on: device) : [])
+          }
+        }))
   }
 
   // Few channels first: they are checked fastest, and often share their programs with many.

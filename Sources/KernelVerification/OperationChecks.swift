@@ -29,9 +29,10 @@ private func normalizationChecks(_ widths: [Int], _ dtype: DType) -> [KernelChec
   let group = "normalization"
   let epsilon: Float = 1.001e-5
   var checks: [KernelCheck] = []
-  for channels in widths {
-    let shape = [3, 11, 13, channels]
-    let rows = 3 * 11 * 13
+  // Few chunks of rows, and many, which work-items of a GPU add up together.
+  for (height, channels) in widths.flatMap({ [(11, $0), (17, $0)] }) {
+    let shape = [3, height, 13, channels]
+    let rows = 3 * height * 13
     let x = ReferenceTensor.random(shape, seed: 97, range: -1...3).rounded(to: dtype)
     for slope in [nil, Float(0.2)] {
       let exact = slope.map(Double.init) ?? 1
@@ -272,8 +273,8 @@ private var lossChecks: [KernelCheck] {
 }
 
 private func reductionChecks(_ widths: [Int], _ dtype: DType) -> [KernelCheck] {
-  widths.flatMap { channels in
-    let shape = [150, channels]
+  widths.flatMap { [(150, $0), (601, $0)] }.flatMap { (rows, channels) in
+    let shape = [rows, channels]
     let x = ReferenceTensor.random(shape, seed: 61, range: -0.5...1).rounded(to: dtype)
     let target = ReferenceTensor.random(shape, seed: 65).rounded(to: dtype)
     let seed = ReferenceTensor(scalar: 1.5)
@@ -292,7 +293,7 @@ private func reductionChecks(_ widths: [Int], _ dtype: DType) -> [KernelCheck] {
         OperationCheck(
           "sum over rows of \(shape)", inputs: [.viewable(x, dtype)], seed: rowSeed,
           expected: .init(
-            value: Reference.channelSum(x), terms: 150,
+            value: Reference.channelSum(x), terms: rows,
             gradients: [(ReferenceTensor(shape, (0..<x.count).map { rowSeed.values[$0 % channels] }), 1)])
         ) { $0[0].sumOverRows() }),
       KernelCheck(

@@ -69,6 +69,7 @@ extension ConvolutionCall {
       bias: hasBias, prologue: structure)
     check.dtype = dtype
     check.wantsInputGradient = wantsInputGradient
+    check.leavesMoments = leavesMoments
     // Views that lie as a dense block's do: kernels read whole quads of them.
     check.viewMargins = (before: 16, after: 16)
     return check
@@ -102,7 +103,7 @@ extension ConvolutionCheck {
       let watched =
         [filter] + [bias].compactMap(\.self) + (wantsInputGradient ? [x] + [affine].compactMap(\.self) : [])
       _ = valueWithGradients(at: watched) {
-        operand.conv2d(filter: filter, bias: bias, strides: strides, padding: padding)
+        operand.conv2d(filter: filter, bias: bias, strides: strides, padding: padding, leavingMoments: leavesMoments)
       }
     }.programs
   }

@@ -140,6 +140,8 @@ package struct ConvolutionCall: Sendable, Hashable {
   package let hasAffine: Bool
   package let postSlope: Float?
   package let hasBias: Bool
+  /// Whether moments of the result are wanted with it.
+  package let leavesMoments: Bool
   /// The type of input and output.
   package let dtype: DType
   /// Whether a gradient flows to the input.
@@ -163,7 +165,9 @@ package struct ConvolutionCall: Sendable, Hashable {
     fileprivate func note(_ call: ConvolutionCall) { noted.withLock { $0.append(call) } }
   }
 
-  fileprivate init(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?, to y: Tensor) {
+  fileprivate init(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, bias: Tensor?, to y: Tensor, leavesMoments: Bool
+  ) {
     self.geometry = geometry
     inputStride = x.base.pixelStride
     outputStride = y.pixelStride
@@ -171,6 +175,7 @@ package struct ConvolutionCall: Sendable, Hashable {
     hasAffine = x.prologue.affine != nil
     postSlope = x.prologue.postSlope
     hasBias = bias != nil
+    self.leavesMoments = leavesMoments
     dtype = x.base.dtype
     wantsInputGradient = x.inputs.contains { Tape.current?.isTracked($0) ?? false }
   }
@@ -185,10 +190,12 @@ extension TensorOperand {
   ///   - filter: [kernelHeight, kernelWidth, inputs, outputs].
   ///   - bias: [outputs].
   ///   - target: where to write, such as a slab of a channel stack; new memory when nil.
+  ///   - leavingMoments: whether ``TensorOperand/moments()`` of the result will be asked for: kernels that can then leave
+  ///     those of the parts they store behind, which saves reading the result once more. The values differ by rounding.
   /// - Returns: [batch, outHeight, outWidth, outputs].
   public func conv2d(
     filter: Tensor, bias: Tensor? = nil, strides: (Int, Int) = (1, 1), padding: Padding = .same,
-    into target: Tensor? = nil
+    into target: Tensor? = nil, leavingMoments: Bool = false
   ) -> Tensor {
     let x = deferred
     let filter = filter.contiguous()
@@ -203,9 +210,12 @@ extension TensorOperand {
     precondition(
       filter.dtype == .float32 && bias?.dtype ?? .float32 == .float32, "conv2d: filter and bias must be float32")
     y.willBeOverwritten()
-    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias, to: y))
+    // 16-bit kernels round after their epilogue: moments of what is stored are those that are read from it.
+    let leavingMoments = leavingMoments && y.dtype == .float32
+    ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias, to: y, leavesMoments: leavingMoments))
     let kernels = ConvolutionAlgorithm.choose(for: x.device.description).kernels
-    kernels.forward(geometry, x, filter: filter, bias: bias, to: y)
+    let left = kernels.forward(geometry, x, filter: filter, bias: bias, to: y, leavingMoments: leavingMoments)
+    if let left { y.storage.partialMoments.append(left) }
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
       if let bias, let db = store.destination(for: bias) {
@@ -241,7 +251,12 @@ extension TensorOperand {
 /// One family of convolution kernels.
 protocol ConvolutionKernels: Sendable {
   /// y = bias + x ∗ filter.
-  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor)
+  ///
+  /// - Returns: the moments of what was stored, if they are wanted and this kernel can leave them.
+  func forward(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor,
+    leavingMoments: Bool
+  ) -> PartialMoments?
 
   /// Adds to the gradients of x's base and affine.
   func inputGradient(

@@ -38,9 +38,11 @@ extension TensorOperand {
     }
     let range = x.base.channelRange
     for gap in statistics.computed.missing(from: range) {
-      computeMoments(
-        of: x.base.channels(gap.lowerBound - range.lowerBound..<gap.upperBound - range.lowerBound),
-        preSlope: x.prologue.preSlope, in: statistics)
+      for part in x.prologue.preSlope == nil ? storage.partsLeft(in: gap) : [gap] {
+        computeMoments(
+          of: x.base.channels(part.lowerBound - range.lowerBound..<part.upperBound - range.lowerBound),
+          preSlope: x.prologue.preSlope, in: statistics)
+      }
     }
     statistics.computed.insert(range)
     return Moments(mean: statistics.mean.channelView(range), variance: statistics.variance.channelView(range))
@@ -51,6 +53,20 @@ extension Storage {
   fileprivate func channelView(_ range: Range<Int>) -> Tensor {
     Tensor(storage: self, shape: [range.count], channels: range)
   }
+
+  /// `range` cut so that what kernels left behind describes whole parts.
+  fileprivate func partsLeft(in range: Range<Int>) -> [Range<Int>] {
+    let left = partialMoments.map(\.channels).filter {
+      range.contains($0.lowerBound) && range.upperBound >= $0.upperBound
+    }
+    let bounds = Set(left.flatMap { [$0.lowerBound, $0.upperBound] } + [range.lowerBound, range.upperBound]).sorted()
+    return zip(bounds, bounds.dropFirst()).map { $0..<$1 }
+  }
+
+  /// What a kernel left behind for just these channels, which is then taken.
+  fileprivate func takePartialMoments(of range: Range<Int>) -> PartialMoments? {
+    partialMoments.firstIndex { $0.channels == range }.map { partialMoments.remove(at: $0) }
+  }
 }
 
 private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: ChannelStatistics) {
@@ -60,22 +76,26 @@ private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: Chann
   let launch = RowLaunch(
     rows: x.rows, channels: x.channels, device: device, chunkRows: reductionChunk(x.rows, device))
   let options = launch.options + x.storageOptions + (preSlope == nil ? "" : " -D PRE=1")
-  let partials = Tensor(uninitialized: [launch.chunks, 2, x.channels], on: device)
+  let left = preSlope == nil ? x.storage.takePartialMoments(of: x.channelRange) : nil
+  let partials = left?.values ?? Tensor(uninitialized: [launch.chunks, 2, x.channels], on: device)
+  if left == nil {
+    device.launch(
+      .normalization, "moments_partial", options: options, global: launch.global, local: device.independent(2),
+      x.storedArguments + [
+        .int(launch.rows), .int(launch.chunkRows), .int(x.channels), .float(preSlope ?? 1),
+        .buffer(partials.storage.buffer),
+      ],
+      cost: LaunchCost("moments \(x.shape)", bytes: Double(x.byteCount)))
+  }
+  let chunks = left?.groups ?? launch.chunks
+  let finish = FinishingLaunch(channels: x.channels, chunks: chunks, on: device)
   device.launch(
-    .normalization, "moments_partial", options: options, global: launch.global, local: device.independent(2),
-    x.storedArguments + [
-      .int(launch.rows), .int(launch.chunkRows), .int(x.channels), .float(preSlope ?? 1),
-      .buffer(partials.storage.buffer),
-    ],
-    cost: LaunchCost("moments \(x.shape)", bytes: Double(x.byteCount)))
-  device.launch(
-    .normalization, "moments_finish", options: launch.options, global: [x.channels / launch.vector],
-    local: device.independent(1),
+    .normalization, "moments_finish", options: finish.options, global: finish.global, local: finish.local,
     [
-      .buffer(partials.storage.buffer), .int(launch.chunks), .int(launch.rows), .int(launch.chunkRows),
-      .int(x.channels),
+      .buffer(partials.storage.buffer), .int(chunks), .int(launch.rows), .int(launch.chunkRows),
+      .int(left == nil ? 0 : 1), .int(x.channels),
     ] + mean.vectorArguments + variance.vectorArguments,
-    cost: LaunchCost("moments of \(launch.chunks) chunks", bytes: Double(launch.chunks * x.channels * 8)))
+    cost: LaunchCost("moments of \(chunks) chunks", bytes: Double(chunks * x.channels * 8)))
 
   Tape.record("moments", inputs: [x], outputs: [mean, variance]) { store in
     // A result that uses only one of them leaves the other without a gradient.

@@ -60,10 +60,11 @@ extension TensorOperand {
     let y = Tensor(uninitialized: g.outputShape, on: device, dtype: x.base.dtype)
     let taps = Tensor(uninitialized: g.outputShape, on: device, dtype: .uint8)
     let vector = RowLaunch.vector(g.channels, device)
+    let channelGroups = device.isCPU ? 1 : g.channels / vector
     let group = columnGroup(g.columns.output, device)
     device.launch(
       .pooling, "max_pool", options: "-D VEC=\(vector)" + x.prologueOptions(),
-      global: [g.channels / vector, (g.columns.output + group - 1) / group, g.batch * g.rows.output],
+      global: [channelGroups, (g.columns.output + group - 1) / group, g.batch * g.rows.output],
       local: device.independent(3),
       x.base.storedArguments + g.inputArguments + x.prologueArguments + y.storedArguments + [
         .buffer(taps.storage.buffer)
@@ -76,7 +77,7 @@ extension TensorOperand {
         let group = columnGroup(g.width, device)
         device.launch(
           .pooling, "max_pool_gradient", options: "-D VEC=\(vector)" + y.storageOptions,
-          global: [g.channels / vector, (g.width + group - 1) / group, g.batch * g.height],
+          global: [channelGroups, (g.width + group - 1) / group, g.batch * g.height],
           local: device.independent(3),
           dy.storedArguments + [.buffer(taps.storage.buffer)] + g.outputArguments + g.inputArguments + g.windowArguments
             + g.padArguments + dx.tensor.storedArguments + [.int(dx.accumulate ? 1 : 0), .int(group)],

@@ -134,10 +134,9 @@ extension DeferredTensor {
 func finishAffineGradient(sums: Tensor, chunks: Int, affine: Tensor, destination: GradientStore.Destination) {
   let channels = affine.channels
   let device = affine.device
-  let vector = RowLaunch.vector(channels, device)
+  let launch = FinishingLaunch(channels: channels, chunks: chunks, on: device)
   device.launch(
-    .normalization, "affine_gradient", options: "-D VEC=\(vector)", global: [channels / vector],
-    local: device.independent(1),
+    .normalization, "affine_gradient", options: launch.options, global: launch.global, local: launch.local,
     [.buffer(sums.storage.buffer), .int(chunks), .int(channels)] + affine.vectorArguments
       + destination.tensor.vectorArguments + [.int(destination.accumulate ? 1 : 0)],
     cost: LaunchCost("affine gradient [\(chunks), 2, \(channels)]", bytes: Double(chunks * channels * 8)))

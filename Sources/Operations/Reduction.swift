@@ -107,10 +107,9 @@ func addRowSums(of x: Tensor, factor: Float, to y: Tensor, accumulate: Bool) {
 /// y[c] (+)= factor · sum of `count` rows of partials [count, channels].
 func finishRowSums(_ partials: Tensor, count: Int, factor: Float, to y: Tensor, accumulate: Bool) {
   let channels = partials.shape.count / max(count, 1)
-  let vector = RowLaunch.vector(channels, partials.device)
+  let launch = FinishingLaunch(channels: channels, chunks: count, on: partials.device)
   partials.device.launch(
-    .reduction, "sum_rows_finish", options: "-D VEC=\(vector)", global: [channels / vector],
-    local: partials.device.independent(1),
+    .reduction, "sum_rows_finish", options: launch.options, global: launch.global, local: launch.local,
     [.buffer(partials.storage.buffer), .int(count), .int(channels), .float(factor)] + y.vectorArguments
       + [.int(accumulate ? 1 : 0)],
     cost: LaunchCost("sum of \(count) parts of \(channels)", bytes: Double(count * channels * 4)))

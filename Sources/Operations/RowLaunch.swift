@@ -51,6 +51,28 @@ package struct RowLaunch {
   }
 }
 
+/// How the last stage of a reduction is spread: a work-item for each vector of channels, or a group of work-items that
+/// share the chunks. See SHARE in `common.cl`.
+struct FinishingLaunch {
+  let options: String
+  let global: [Int]
+  let local: [Int]?
+
+  /// - Parameters:
+  ///   - channels: values that come out.
+  ///   - chunks: how many partial results go into each.
+  init(channels: Int, chunks: Int, on device: Device) {
+    let vector = RowLaunch.vector(channels, device)
+    let share = 32
+    // With thousands of values there are work-items enough, and a few chunks are soon added.
+    let together =
+      !device.isCPU && channels / vector < 4096 && chunks >= share && device.description.maximumWorkGroupSize >= share
+    options = "-D VEC=\(vector)" + (together ? " -D SHARE=\(share)" : "")
+    global = together ? [channels / vector, share] : [channels / vector]
+    local = together ? [1, share] : device.independent(1)
+  }
+}
+
 extension Device {
   package var isCPU: Bool { description.kind == .cpu }
 

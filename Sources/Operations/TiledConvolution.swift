@@ -69,7 +69,10 @@ package struct TiledConvolution: ConvolutionKernels {
     return tall.groups(rows, columns) >= enough ? tall : Tile(rows: 64, columns: 64)
   }
 
-  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+  func forward(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor,
+    leavingMoments: Bool
+  ) -> PartialMoments? {
     let g = geometry
     let device = x.device
     let rows = g.batch * g.outHeight * g.outWidth
@@ -78,19 +81,23 @@ package struct TiledConvolution: ConvolutionKernels {
       tile.options + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [y], channels: g.outputs) + x.prologueOptions()
+    let groups = (rows + tile.rows - 1) / tile.rows
+    let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups, standIn: filter)
     device.launch(
-      .convolutionTiled, "conv_tiled", options: options,
-      global: [(rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
+      .convolutionTiled, "conv_tiled", options: options + (moments.left == nil ? "" : " -D MOMENTS=1"),
+      global: [groups * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
       local: [tile.items, 1, 1],
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
         + filter.vectorArguments + y.storedArguments + [
           .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(0),
-        ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)],
+        ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)]
+        + (moments.left == nil ? [] : moments.arguments),
       cost: LaunchCost(
         "conv \(g.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + filter.byteCount + y.byteCount),
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, others: y.byteCount)))
+    return moments.left
   }
 
   func inputGradient(

@@ -6,16 +6,25 @@ struct VectorConvolution: ConvolutionKernels {
   /// Vector or Winograd: whether 3×3 convolutions may go to the latter.
   let algorithm: ConvolutionAlgorithm
 
-  func forward(_ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor) {
+  func forward(
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor,
+    leavingMoments: Bool
+  ) -> PartialMoments? {
     switch x.device.configuration(of: .forward, geometry, algorithm) {
     case .narrow(let pixels, let blocks):
       NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y, pixels: pixels, blocks: blocks)
+      return nil
     case .winograd(let tiles, let vectors):
-      WinogradConvolution(geometry).forward(x, filter: filter, bias: bias, to: y, tiles: tiles, vectors: vectors)
+      return WinogradConvolution(geometry).forward(
+        x, filter: filter, bias: bias, to: y, leavingMoments: leavingMoments, tiles: tiles, vectors: vectors)
     case .vector(let pixels, let vectors, let tiles):
       let pass = Pass(geometry, pixels: pixels, vectors: vectors, tiles: tiles)
       let packed = pack(filter, geometry, transposed: false, block: pass.block)
-      launch(pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, label: "conv \(geometry.label)")
+      let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: pass.groups, standIn: packed)
+      launch(
+        pass, x: x, packed: packed, bias: bias, y: y, accumulate: false, moments: moments,
+        label: "conv \(geometry.label)")
+      return moments.left
     case let other: preconditionFailure("\(other) for a forward pass")
     }
   }
@@ -134,7 +143,7 @@ struct VectorConvolution: ConvolutionKernels {
   @discardableResult
   private func launch(
     _ pass: Pass, x: DeferredTensor, packed: Tensor, bias: Tensor?, y: Tensor, accumulate: Bool,
-    epilogue: DeferredTensor? = nil, label: String
+    epilogue: DeferredTensor? = nil, moments: MomentsTarget? = nil, label: String
   ) -> Tensor? {
     let g = pass.g
     let device = x.device
@@ -145,7 +154,9 @@ struct VectorConvolution: ConvolutionKernels {
       ] + y.storedArguments + [
         .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
-      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
+      + (epilogue == nil
+        ? (moments ?? MomentsTarget(of: nil, groups: 0, standIn: packed)).arguments : gradient.arguments)
     device.launch(
       .convolutionVector, "conv_forward", options: pass.options + x.prologueOptions() + gradient.options,
       global: [pass.tileGroups, g.outHeight, g.batch], local: device.independent(3), arguments,

@@ -15,10 +15,15 @@ struct WinogradConvolution {
       && g.inputs % 16 == 0 && g.outputs % 16 == 0 && g.inputs <= 512 && g.outputs <= 512
   }
 
-  func forward(_ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor, tiles: Int, vectors: Int) {
+  func forward(
+    _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor, leavingMoments: Bool, tiles: Int, vectors: Int
+  ) -> PartialMoments? {
+    let packed = pack(filter, transposed: false, vectors: vectors)
+    let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups(tiles: tiles), standIn: packed)
     launch(
-      x, packed: pack(filter, transposed: false, vectors: vectors), bias: bias, y: y, accumulate: false, tiles: tiles,
-      vectors: vectors, label: "conv \(g.label)")
+      x, packed: packed, bias: bias, y: y, accumulate: false, moments: moments, tiles: tiles, vectors: vectors,
+      label: "conv \(g.label)")
+    return moments.left
   }
 
   /// dx (+)= the data gradient, as a convolution of dy with the mirrored filter, through the gradient of `epilogue`'s
@@ -69,17 +74,19 @@ struct WinogradConvolution {
   @discardableResult
   private func launch(
     _ x: DeferredTensor, packed: Tensor, bias: Tensor?, y: Tensor, accumulate: Bool, epilogue: DeferredTensor? = nil,
-    tiles: Int, vectors: Int, label: String
+    moments: MomentsTarget? = nil, tiles: Int, vectors: Int, label: String
   ) -> Tensor? {
     let device = x.device
-    let groups = (tileCount + tiles - 1) / tiles
+    let groups = groups(tiles: tiles)
     let gradient = Epilogue(of: epilogue, items: groups, standIn: packed)
     let arguments =
       x.base.storedArguments + [.int(g.height), .int(g.width)] + x.prologueArguments + [.buffer(packed.storage.buffer)]
       + y.storedArguments + [
         .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
         .int(accumulate ? 1 : 0), .int(y.isWorthStreaming && !accumulate ? 1 : 0),
-      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)] + gradient.arguments
+      ] + (bias ?? packed).vectorArguments + [.int(bias == nil ? 0 : 1)]
+      + (epilogue == nil
+        ? (moments ?? MomentsTarget(of: nil, groups: 0, standIn: packed)).arguments : gradient.arguments)
     device.launch(
       .convolutionWinograd, "winograd_forward",
       options: options(channels: g.inputs, tiles: tiles, vectors: vectors) + x.prologueOptions() + gradient.options,
@@ -103,6 +110,9 @@ struct WinogradConvolution {
       cost: LaunchCost("pack filter \(filter.shape)", bytes: Double(filter.shape.count + packed.shape.count) * 4))
     return packed
   }
+
+  /// Work-items of a pass with so many tiles each.
+  private func groups(tiles: Int) -> Int { (tileCount + tiles - 1) / tiles }
 
   private var tileCount: Int { g.batch * ((g.outHeight + 1) / 2) * ((g.outWidth + 1) / 2) }
 

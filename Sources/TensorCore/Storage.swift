@@ -24,6 +24,8 @@ public final class Storage: @unchecked Sendable {
   public var requiresGradient = false
   /// Where the gradient of this storage must be written, for parameters whose gradients lie in one arena.
   public var gradientHome: Storage?
+  /// Moments of parts that the kernels that wrote some channels left behind, until their statistics are asked for.
+  package var partialMoments: [PartialMoments] = []
   /// Batch statistics computed from this storage; see `ChannelStatistics`.
   public var statistics: ChannelStatistics?
 
@@ -51,6 +53,19 @@ public final class Storage: @unchecked Sendable {
     self.rows = rows
     self.channels = channels
     self.dtype = dtype
+  }
+}
+
+/// Mean, summed squared deviations from it and number of the rows of each of some groups that cover a storage's rows.
+package struct PartialMoments: Sendable {
+  /// The channels described.
+  package let channels: Range<Int>
+  package let groups: Int
+  /// [groups, 2, channels], then the numbers of rows, [groups].
+  package let values: Tensor
+
+  package init(channels: Range<Int>, groups: Int, values: Tensor) {
+    (self.channels, self.groups, self.values) = (channels, groups, values)
   }
 }
 

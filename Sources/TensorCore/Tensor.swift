@@ -120,6 +120,7 @@ public struct Tensor: Sendable {
   /// Says that the values are about to be overwritten: statistics computed from them no longer hold.
   public func willBeOverwritten() {
     if storage.statistics?.computed.overlaps(channelRange) ?? false { storage.statistics = nil }
+    storage.partialMoments.removeAll { $0.channels.overlaps(channelRange) }
   }
 
   /// The same values under another shape, without a copy. The tensor must be contiguous.

@@ -18,9 +18,9 @@ private struct SmallResNet: Module {
 
   func callAsFunction(_ x: Tensor, plain: Bool) -> Tensor {
     func step(_ value: DeferredTensor) -> DeferredTensor { plain ? value.copied().deferred : value }
-    let a = step(norm1(stem(x)).relu())
-    let b = step(a.adding(step(norm2(conv2(a)))).relu())
-    let c = shortcut(b).adding(step(norm3(conv3(b))))
+    let a = step(norm1(stem(x, normalizedBy: norm1)).relu())
+    let b = step(a.adding(step(norm2(conv2(a, normalizedBy: norm2)))).relu())
+    let c = shortcut(b).adding(step(norm3(conv3(b, normalizedBy: norm3))))
     return head(step(c.relu()).globalAveragePool())
   }
 }

@@ -36,6 +36,9 @@ public struct BatchNorm: Module {
     self.epsilon = epsilon
   }
 
+  /// Whether the layer would now normalise with the statistics of the batch.
+  var usesBatchStatistics: Bool { gamma.isTrainable && Phase.current != .inference }
+
   /// The normalised values, pending until the next operation reads them.
   public func callAsFunction(_ x: some TensorOperand) -> DeferredTensor {
     let momentum: Float

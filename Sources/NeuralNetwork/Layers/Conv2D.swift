@@ -37,7 +37,14 @@ public struct Conv2D: Module {
   }
 
   /// [batch, height, width, inputs] to [batch, outHeight, outWidth, filters], written to `target` when given.
-  public func callAsFunction(_ x: some TensorOperand, into target: Tensor? = nil) -> Tensor {
-    x.conv2d(filter: kernel.tensor, bias: bias?.tensor, strides: strides, padding: padding, into: target)
+  ///
+  /// - Parameter norm: a layer that reads the result, whose batch statistics are then computed as it is stored where the
+  ///   kernel can.
+  public func callAsFunction(
+    _ x: some TensorOperand, into target: Tensor? = nil, normalizedBy norm: BatchNorm? = nil
+  ) -> Tensor {
+    x.conv2d(
+      filter: kernel.tensor, bias: bias?.tensor, strides: strides, padding: padding, into: target,
+      leavingMoments: norm?.usesBatchStatistics ?? false)
   }
 }

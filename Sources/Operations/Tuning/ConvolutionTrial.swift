@@ -43,7 +43,7 @@ package struct ConvolutionTrial {
   package func run(_ configuration: ConvolutionConfiguration) {
     ConvolutionConfiguration.$forced.withValue([pass: configuration]) {
       switch pass {
-      case .forward: kernels.forward(call.geometry, x, filter: filter, bias: bias, to: y)
+      case .forward: _ = forward(to: y)
       case .inputGradient:
         kernels.inputGradient(call.geometry, x, filter: filter, y, stackGradients ?? GradientStore(tape: tape))
       case .filterGradient: _ = filterGradient()
@@ -57,7 +57,7 @@ package struct ConvolutionTrial {
       switch pass {
       case .forward:
         let result = Tensor(uninitialized: y.shape, on: y.device)
-        kernels.forward(call.geometry, x, filter: filter, bias: bias, to: result)
+        _ = forward(to: result)
         return result
       case .inputGradient:
         let store = GradientStore(tape: tape)
@@ -67,6 +67,10 @@ package struct ConvolutionTrial {
       case .filterGradient: return filterGradient()
       }
     }
+  }
+
+  private func forward(to y: Tensor) -> PartialMoments? {
+    kernels.forward(call.geometry, x, filter: filter, bias: bias, to: y, leavingMoments: call.leavesMoments)
   }
 
   private func filterGradient() -> Tensor {

@@ -221,8 +221,9 @@ private struct DenseLayer: Module {
   }
 
   func callAsFunction(_ x: Tensor, into slab: Tensor? = nil) -> Tensor {
-    let z = conv1(norm1(x).relu())
-    return conv2(norm2(z).relu(), into: slab)
+    let z = conv1(norm1(x).relu(), normalizedBy: norm2)
+    // The next layer's BatchNorm is like this one's.
+    return conv2(norm2(z).relu(), into: slab, normalizedBy: norm1)
   }
 
   func plain(_ x: Tensor) -> Tensor {

@@ -148,7 +148,7 @@ private struct ResidualBlock: Module {
   let slope: Float
 
   func callAsFunction(_ x: Tensor) -> Tensor {
-    x.adding(norm2(conv2(norm1(conv1(x)).leakyReLU(slope: slope))))
+    x.adding(norm2(conv2(norm1(conv1(x, normalizedBy: norm1)).leakyReLU(slope: slope), normalizedBy: norm2)))
   }
 }
 
