@@ -6,7 +6,7 @@ public struct CacheOptions: ParsableArguments {
   /// The choice; nil as `none`.
   @Option(
     help: ArgumentHelp(
-      "Decode each photo once and keep it, at the input size: in memory, in a file that later runs use too, or none.",
+      "Decode each photo once and keep it, at the input size, in memory or in a file that later runs use too. Default: none.",
       discussion: """
         memory takes the number of photos × height × width × 3 bytes. A file of that size is mapped; it is checked \
         when a run begins, and made anew when a photo or the input size has changed. ./memory is a file of that name.
@@ -38,9 +38,12 @@ public struct CacheOptions: ParsableArguments {
   public var isOn: Bool { place != nil }
 
   /// What is to be done for photos at that size; nil when nothing is. Nothing is written yet.
+  ///
+  /// - Parameter made: the folder that the command makes for its results, where the file may go as well.
   public func plan(
-    for datasets: [any ImageDataset], _ model: (height: Int, width: Int)
+    for datasets: [any ImageDataset], _ model: (height: Int, width: Int), orIn made: String? = nil
   ) throws -> ImageCachePlan? {
+    if case .file(let path) = place { try checkOutput(path, of: "--cache", orIn: made) }
     do {
       return try place.map { try ImageCachePlan($0, of: datasets, height: model.height, width: model.width) }
     } catch let error as FileError {

@@ -13,18 +13,20 @@ public struct ModelOptions: ParsableArguments {
   public var model: String?
 
   /// The resizer in front of the backbone.
-  @Option(help: "The resizer in front of the backbone, in short for --model: resizer, muller or none.")
+  @Option(help: "The resizer in front of the backbone, in short for --model.")
   public var resizer: ResizerName?
 
   /// Size that photos are squashed to.
   @Option(
     help: ArgumentHelp(
-      "Size that photos are squashed to, N or HEIGHTxWIDTH, up to 16384. Default: 300.", valueName: "size"))
+      "Size that photos are squashed to, N or HEIGHTxWIDTH, up to 16384. Default: 300.", valueName: "size"),
+    transform: ImageSize.init(option:))
   public var inputSize: ImageSize?
 
   /// Size that the backbone sees.
   @Option(
-    help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH, from 32. Default: 150.", valueName: "size"))
+    help: ArgumentHelp("Size that the backbone sees, N or HEIGHTxWIDTH, from 32. Default: 150.", valueName: "size"),
+    transform: ImageSize.init(option:))
   public var targetSize: ImageSize?
 
   /// Filters of the learnable resizer.
@@ -120,7 +122,7 @@ public enum ResizerName: String, ExpressibleByArgument, CaseIterable, Sendable {
 }
 
 /// Height and width from a text such as `300` or `300x200`.
-public struct ImageSize: ExpressibleByArgument, Equatable, Sendable {
+public struct ImageSize: Equatable, Sendable, CustomStringConvertible {
   /// Rows.
   public let height: Int
   /// Columns.
@@ -132,16 +134,20 @@ public struct ImageSize: ExpressibleByArgument, Equatable, Sendable {
     width = side
   }
 
-  /// Reads `N` or `HEIGHTxWIDTH`; nil for anything else.
-  public init?(argument: String) {
-    let sides = argument.lowercased().split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+  /// Reads `N` or `HEIGHTxWIDTH`.
+  ///
+  /// - Throws: `ValidationError` for anything else.
+  public init(option text: String) throws {
+    let sides = text.lowercased().split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
     guard sides.count == 1 || sides.count == 2, let height = sides[0], let width = sides[sides.count - 1],
       (1...16384).contains(height), (1...16384).contains(width)
-    else { return nil }
+    else {
+      throw ValidationError("'\(text)' is no size: give N or HEIGHTxWIDTH, each 1 to 16384")
+    }
     self.height = height
     self.width = width
   }
 
   /// The size as it is typed.
-  public var defaultValueDescription: String { height == width ? "\(height)" : "\(height)x\(width)" }
+  public var description: String { height == width ? "\(height)" : "\(height)x\(width)" }
 }

@@ -3,12 +3,12 @@ import Foundation
 import Fovea
 
 extension ParsableCommand {
-  /// Parses the command line and runs the command, as `main()` does, but for mistakes that only show in running, such as a
-  /// folder that does not exist: they print their one line, without the usage, and exit with 64 as all wrong uses do.
+  /// Parses the command line and runs the command, as `main()` does, but for wrong uses, be they seen in the command line or
+  /// in running, such as a folder that does not exist: they print one line, without the usage, and exit with 64.
   public static func runWithOneLineErrors() {
     KernelPreparation.serveIfAsked()
     guard let failure = failure(of: Array(CommandLine.arguments.dropFirst())) else { return }
-    guard failure.isWrongUse else { exit(withError: failure.error) }
+    guard failure.status == ExitCode.validationFailure.rawValue else { exit(withError: failure.error) }
     note("Error: \(failure.text)")
     Foundation.exit(failure.status)
   }
@@ -22,10 +22,17 @@ extension ParsableCommand {
         return nil
       } catch  where isWrongUse(error) {
         return CommandFailure(
-          error: error, text: message(for: error), status: ExitCode.validationFailure.rawValue, isWrongUse: true)
+          error: error, text: message(for: error), status: ExitCode.validationFailure.rawValue)
       }
     } catch {
-      return CommandFailure(error: error, text: message(for: error), status: exitCode(for: error).rawValue)
+      let status = exitCode(for: error)
+      var text = message(for: error)
+      if status == .validationFailure,
+        let help = fullMessage(for: error).firstMatch(of: /See ('.+ --help')/)?.output.1
+      {
+        text += " (see \(help))"
+      }
+      return CommandFailure(error: error, text: text, status: status.rawValue)
     }
   }
 }
@@ -33,12 +40,10 @@ extension ParsableCommand {
 /// Why a command ended otherwise than well, or with something to show, such as its help.
 package struct CommandFailure {
   fileprivate let error: any Error
-  /// In one line, without the usage.
+  /// In one line, without the usage, where the command line cannot be followed.
   package let text: String
   /// What the process ends with.
   package let status: Int32
-  /// Whether it showed in running that the command line cannot be followed.
-  fileprivate var isWrongUse = false
 }
 
 /// Exit statuses: 64 when the command line cannot be followed as it stands, because an option is wrong, or what it names

@@ -11,6 +11,10 @@ public func note(_ line: String) {
   FileHandle.standardError.write(Data((line + "\n").utf8))
 }
 
+/// The environment's name for: standard input is a pipe, and its end a request to stop. `fovea compare` sets it for the runs
+/// that it starts.
+package let stopsWithParent = "FOVEA_STOP_WITH_PARENT"
+
 extension String {
   /// The text with spaces after it, `width` characters wide; a longer one is left as it is.
   public func padded(to width: Int) -> String {

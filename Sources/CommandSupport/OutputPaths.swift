@@ -1,12 +1,21 @@
 import ArgumentParser
 import Foundation
 import Fovea
+import NeuralNetwork
 
-/// Refuses a file that cannot be written, before the work whose result it is to hold.
+// A folder that is to hold results is made, with those above it, as the default runs/latest is. A file's folder must be
+// there: one that is missing is rather a typing mistake.
+
+/// Refuses a file that cannot be written, before the work whose result it is to hold. Removes what killed processes have
+/// left half-written beside it.
 ///
+/// - Parameters:
+///   - option: names the path in messages.
+///   - made: the folder that the command makes for its results, which need not be there yet.
 /// - Throws: `ValidationError`, which names the option.
-public func checkOutput(_ path: String, of option: String) throws {
-  let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+public func checkOutput(_ path: String, of option: String, orIn made: String? = nil) throws {
+  let folder = standardized(AtomicFile.folder(of: path))
+  if let made, standardized(made) == folder, access(folder, F_OK) != 0 { return }
   var isFolder: ObjCBool = false
   guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
     throw ValidationError("\(option) \(path): there is no folder \(folder)")
@@ -17,7 +26,10 @@ public func checkOutput(_ path: String, of option: String) throws {
   if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
     throw ValidationError("\(option) \(path): that is a folder, not a file")
   }
+  AtomicFile.removeTemporaries(in: folder)
 }
+
+private func standardized(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
 
 /// The folder that an option names for results, made where it is missing.
 ///

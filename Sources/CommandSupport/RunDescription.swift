@@ -66,8 +66,11 @@ extension DatasetSplit {
 
 /// Why a folder is no run that can be used.
 public enum RunError: Error, Sendable, CustomStringConvertible {
+  /// There is nothing of that name.
   case missing(folder: String)
+  /// The folder has no `config.json`.
   case noConfiguration(path: String)
+  /// Its `config.json` does not say what it should.
   case badConfiguration(path: String, reason: String)
 
   /// What is wrong and what to do, in one line.

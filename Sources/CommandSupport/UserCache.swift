@@ -20,8 +20,9 @@ package enum UserCache {
   /// Writes `text` to the file `name`, which may lie in folders of its own; whole or not at all, also beside other runs.
   package static func write(_ text: String, to name: String, in folder: String = UserCache.folder()) throws {
     let path = folder + "/" + name
-    try FileManager.default.createDirectory(
-      atPath: NSString(string: path).deletingLastPathComponent, withIntermediateDirectories: true)
+    let parent = NSString(string: path).deletingLastPathComponent
+    try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+    AtomicFile.removeTemporaries(in: parent)
     try AtomicFile.write(text, to: path)
   }
 

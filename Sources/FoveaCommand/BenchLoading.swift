@@ -11,7 +11,9 @@ struct BenchLoading: ParsableCommand {
   @Option(help: ArgumentHelp("Folder of photos, with a sub-folder for each class.", valueName: "dir"))
   var data: String
 
-  @Option(help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp("Size that photos are squashed to, N or HEIGHTxWIDTH.", valueName: "size"),
+    transform: ImageSize.init(option:))
   var inputSize = ImageSize(300)
 
   @Option(help: "Passes over the photos.")

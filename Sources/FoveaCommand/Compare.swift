@@ -157,7 +157,7 @@ struct Compare: ParsableCommand {
 
   private struct RunConfigurationFile: Decodable {
     var device: String
-    var classNames: [String]
+    var model: ModelDescription
   }
 
   /// Writes what the finished runs show.
@@ -182,9 +182,7 @@ struct Compare: ParsableCommand {
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let text = try Data(contentsOf: URL(fileURLWithPath: path + "/config.json"))
         let configuration = try decoder.decode(RunConfigurationFile.self, from: text)
-        var model = try model(of: arm)
-        model.classes = configuration.classNames.count
-        entry.parameters = try model.build().parameterCount
+        entry.parameters = try configuration.model.build().parameterCount
         subtitle = "`train \(trainOptions.joined(separator: " "))` on \(configuration.device)"
       }
       if !entry.accuracies.isEmpty { reports.append(entry) }
@@ -197,8 +195,8 @@ struct Compare: ParsableCommand {
   }
 }
 
-/// The `train` beside this program, and the signals that stop it: while there is one of these, SIGINT and SIGTERM go on to
-/// the `train` that runs, so that it can save a checkpoint.
+/// The `train` beside this program, and what stops it: while there is one of these, SIGINT and SIGTERM go on to the `train`
+/// that runs, so that it can save a checkpoint; when this process is killed, it does so too.
 private final class TrainProcess: Sendable {
   private let path: String
   private let state = Mutex<(child: Int32?, signal: Int32?)>((nil, nil))
@@ -233,6 +231,9 @@ private final class TrainProcess: Sendable {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging([stopsWithParent: "1"]) { $1 }
+    // Nothing is written to it: what counts is that it ends with this process.
+    process.standardInput = Pipe()
     let stopped: Int32? = try state.withLock {
       if let signal = $0.signal { return 128 + signal }
       try process.run()

@@ -23,7 +23,7 @@ struct Export: ParsableCommand {
   @Option(help: "onnx or safetensors. Default: by the file's ending.")
   var format: Format?
 
-  @Option(help: "resizer, backbone, or both.")
+  @Option(help: "Which part of the model to write.")
   var part = Part.both
 
   @OptionGroup(title: "Device") var device: DeviceOptions

@@ -8,6 +8,7 @@ struct FoveaTool: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fovea",
     abstract: "Tools around training on OpenCL: devices, models, exactness and speed.",
+    discussion: "The command `train` trains; these do the rest.",
     version: "fovea \(foveaVersion)",
     subcommands: [
       Devices.self, Evaluate.self, Predict.self, Resize.self, Inspect.self, Export.self, Import.self,

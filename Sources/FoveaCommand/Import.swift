@@ -27,7 +27,7 @@ struct Import: ParsableCommand {
   @Option(help: "Classes that the model tells apart. Default: the file's, else 2.")
   var classes: Int?
 
-  @Option(help: "none or imagenet: take the weights' normalisation of photos into the first layer.")
+  @Option(help: "Take this normalisation of photos, which the weights were trained with, into the first layer.")
   var normalization = Normalization.none
 
   @OptionGroup(title: "Device") var device: DeviceOptions

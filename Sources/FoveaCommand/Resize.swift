@@ -23,7 +23,9 @@ struct Resize: ParsableCommand {
     help: ArgumentHelp("A .png or .jpg file for one photo, else a folder.", valueName: "path"))
   var output: String
 
-  @Option(help: ArgumentHelp("Size of the result, HEIGHTxWIDTH, or N for a square.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp("Size of the result, HEIGHTxWIDTH, or N for a square.", valueName: "size"),
+    transform: ImageSize.init(option:))
   var size: ImageSize?
 
   @Option(help: ArgumentHelp("Length of the result's longer side, in the photo's own shape.", valueName: "n"))

@@ -25,7 +25,7 @@ struct Verify: ParsableCommand {
   @Option(help: "Images a step.")
   var batchSize = 64
 
-  @Option(help: "The convolution kernels: vector, winograd or tiled. Default: what suits the device.")
+  @Option(help: "The convolution kernels. Default: what suits the device.")
   var kernels: ConvolutionAlgorithm?
 
   @Flag(help: "Print JSON.")

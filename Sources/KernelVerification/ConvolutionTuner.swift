@@ -340,13 +340,6 @@ extension TuningRecord.Timing {
   }
 }
 
-/// The middle of the sorted values, or between the two in the middle.
-package func median(_ values: [Double]) -> Double {
-  let sorted = values.sorted()
-  let middle = sorted.count / 2
-  return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
 extension ConvolutionGeometry {
   /// Products that are summed up for a value of the pass's result.
   fileprivate func terms(of pass: ConvolutionPass) -> Int {

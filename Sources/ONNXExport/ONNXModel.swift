@@ -262,6 +262,7 @@ extension Parameter {
 
 /// Why a model cannot be written as ONNX.
 public enum ONNXError: Error, Sendable, CustomStringConvertible {
+  /// ONNX has no operator that computes what this node of the model does.
   case noOperator(node: String, what: String)
 
   /// What ONNX lacks, in one line.

@@ -14,13 +14,15 @@ public final class Buffer: @unchecked Sendable {
   private enum Source {
     case pool(BufferPool.Allocation)
     case captured(CapturedMemory)
+    /// The device's own, which stays.
+    case constant(BufferPool.Allocation)
     /// The allocation failed: the device then carries the error, which the next read throws.
     case none
   }
 
   var memory: cl_mem? {
     switch source {
-    case .pool(let allocation): return allocation.memory
+    case .pool(let allocation), .constant(let allocation): return allocation.memory
     case .captured(let captured):
       precondition(captured.memory != nil, "Buffer: the captured step that made it has given its memory back")
       return captured.memory
@@ -45,11 +47,17 @@ public final class Buffer: @unchecked Sendable {
     source = .captured(captured)
   }
 
+  init(device: Device, byteCount: Int, constant: BufferPool.Allocation) {
+    self.device = device
+    self.byteCount = byteCount
+    source = .constant(constant)
+  }
+
   deinit {
     switch source {
     case .pool(let allocation): device.pool.release(allocation)
     case .captured(let memory): device.endUse(of: memory)
-    case .none: break
+    case .constant, .none: break
     }
   }
 

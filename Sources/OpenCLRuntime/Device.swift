@@ -46,12 +46,21 @@ public final class Device: @unchecked Sendable {
     var counters = Counters()
     var launchesSinceFlush = 0
     var cache: [String: any Sendable] = [:]
+    var constants: [String: Constant] = [:]
     var countsCosts = false
     var plan: [PlannedLaunch] = []
     var uploads = UploadRing()
     /// What a thread launches is noted here while it captures a step. Other threads' launches run.
     var recordings: [ThreadID: Recording] = [:]
     var isRecording: Bool { !recordings.isEmpty && recordings[.current] != nil }
+  }
+
+  /// Memory that lasts as long as the device does. The buffer is only there while someone uses it: it holds the device,
+  /// which would otherwise hold itself.
+  struct Constant {
+    let byteCount: Int
+    let allocation: BufferPool.Allocation
+    weak var buffer: Buffer?
   }
 
   struct ProgramKey: Hashable {
@@ -135,6 +144,7 @@ public final class Device: @unchecked Sendable {
       state.uploads.release()
       for kernel in state.kernels.values { clReleaseKernel(kernel) }
       for program in state.programs.values { clReleaseProgram(program) }
+      for constant in state.constants.values { pool.release(constant.allocation) }
     }
     pool.trim()
     state.withLock { _ = clReleaseCommandQueue($0.queue) }
@@ -324,13 +334,48 @@ public final class Device: @unchecked Sendable {
     }
   }
 
-  /// A constant of this device, such as a table, made by `make` the first time `key` is asked for.
+  /// A value that belongs to this device, made by `make` the first time `key` is asked for. It must not hold the device,
+  /// nor anything that does, such as a tensor: neither would ever go. See `constant` for memory.
   package func cached<Value: Sendable>(_ key: String, _ make: () -> Value) -> Value {
     if let known = state.withLock({ $0.cache[key] }) as? Value { return known }
-    // It outlives a recording during which it is asked for first.
-    let value = withoutRecording { labellingMemory(.constants, make) }
+    let value = make()
     state.withLock { $0.cache[key] = value }
     return value
+  }
+
+  /// Values in this device's memory that never change, such as a table, copied from `values` the first time `key` is asked
+  /// for. The memory stays until the device goes.
+  package func constant<Value: BitwiseCopyable>(_ key: String, _ values: [Value]) -> Buffer {
+    if let buffer = knownConstant(key) { return buffer }
+    let byteCount = values.count * MemoryLayout<Value>.stride
+    // They outlive a recording during which they are asked for first.
+    return withoutRecording {
+      labellingMemory(.constants) {
+        guard let allocation = takeBlock(max(byteCount, 1)) else {
+          return Buffer(device: self, byteCount: byteCount, allocation: nil)
+        }
+        let buffer = Buffer(device: self, byteCount: byteCount, constant: allocation)
+        values.withUnsafeBytes { buffer.write($0) }
+        let isFirst = state.withLock { state in
+          guard state.constants[key] == nil else { return false }
+          state.constants[key] = Constant(byteCount: byteCount, allocation: allocation, buffer: buffer)
+          return true
+        }
+        // Another thread may have made it meanwhile.
+        if !isFirst { pool.release(allocation) }
+        return isFirst ? buffer : constant(key, values)
+      }
+    }
+  }
+
+  private func knownConstant(_ key: String) -> Buffer? {
+    state.withLock { state in
+      guard let constant = state.constants[key] else { return nil }
+      if let buffer = constant.buffer { return buffer }
+      let buffer = Buffer(device: self, byteCount: constant.byteCount, constant: constant.allocation)
+      state.constants[key]?.buffer = buffer
+      return buffer
+    }
   }
 
   /// Runs an enqueueing call unless the device has failed, and keeps its failure.

@@ -3,7 +3,8 @@ import Foundation
 /// Compiled programs in a folder, for drivers that keep none themselves: by device, driver, text and options.
 ///
 /// Files appear whole or not at all, so that processes may share the folder, and carry a checksum: a damaged one is
-/// compiled again. What cannot be read or written only costs the time of compiling.
+/// compiled again. What cannot be read or written only costs the time of compiling. What has not been used for a month,
+/// such as programs of an earlier version or driver, is removed when another program is kept.
 package struct ProgramCache: Sendable {
   private let folder: String
 
@@ -40,15 +41,42 @@ package struct ProgramCache: Sendable {
     let start = header.count + Self.checksumBytes
     guard file.count > start, file.starts(with: header) else { return nil }
     let binary = file.suffix(from: start)
-    return file[header.count..<start].elementsEqual(Self.checksum(of: binary)) ? Data(binary) : nil
+    guard file[header.count..<start].elementsEqual(Self.checksum(of: binary)) else { return nil }
+    noteUse(of: path(of: key))
+    return Data(binary)
   }
 
   /// Keeps a binary in the place of what was there.
   func store(_ binary: Data, for key: Key) {
     let file = Data(key.text.utf8) + Self.checksum(of: binary) + binary
     try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    removeUnused()
     // Atomic: to a file of its own name first, then renamed.
     try? file.write(to: URL(fileURLWithPath: path(of: key)), options: .atomic)
+  }
+
+  private static let day = 86400.0
+  static let lifetime = 30 * day
+
+  /// A file's date of change tells when it was used last, to the day.
+  private func noteUse(of path: String) {
+    guard Self.age(of: path) > Self.day else { return }
+    try? FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: path)
+  }
+
+  private func removeUnused() {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    where Self.age(of: folder + "/" + name) > Self.lifetime {
+      try? FileManager.default.removeItem(atPath: folder + "/" + name)
+    }
+  }
+
+  /// Seconds since a plain file was changed; 0 for anything else.
+  private static func age(of path: String) -> Double {
+    guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
+      attributes[.type] as? FileAttributeType == .typeRegular, let date = attributes[.modificationDate] as? Date
+    else { return 0 }
+    return -date.timeIntervalSinceNow
   }
 
   /// Forgets what is kept under `key`, because the driver does not take it.

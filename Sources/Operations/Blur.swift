@@ -12,13 +12,13 @@ extension TensorOperand {
     precondition(x.shape.rank == 4, "blur: the input must be [batch, height, width, channels], not \(x.shape)")
     precondition(
       weights.count % 2 == 1 && weights == weights.reversed(), "blur: \(weights) are not symmetric around a middle")
-    let rows = AxisTables.filter(x.shape[1], weights, on: x.device)
-    let columns = AxisTables.filter(x.shape[2], weights, on: x.device)
+    let rows = AxisTable.filter(x.shape[1], weights, on: x.device)
+    let columns = AxisTable.filter(x.shape[2], weights, on: x.device)
     let y = Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
-    resample(x, rows: rows.forward, columns: columns.forward, to: .init(tensor: y, accumulate: false), "blur")
+    resample(x, rows: rows, columns: columns, to: .init(tensor: y, accumulate: false), "blur")
     Tape.record("blur", inputs: x.inputs, outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
-      x.resizeGradient(dy, rows: rows.backward, columns: columns.backward, store)
+      x.resizeGradient(dy, rows: rows, columns: columns, store)
     }
     return y
   }
@@ -32,12 +32,10 @@ public func gaussianWeights(radius: Int, deviation: Double) -> [Double] {
   return weights.map { $0 / sum }
 }
 
-extension AxisTables {
-  fileprivate static func filter(_ size: Int, _ weights: [Double], on device: Device) -> AxisTables {
-    cached("filter \(size) \(weights)", on: device) {
-      // Symmetric weights are their own transpose.
-      let table = AxisTable(.filter(size, weights: weights), on: device)
-      return AxisTables(forward: table, backward: table)
-    }
+extension AxisTable {
+  /// Of a blur and, as symmetric weights are their own transpose, of its gradient.
+  fileprivate static func filter(_ size: Int, _ weights: [Double], on device: Device) -> AxisTable {
+    let key = "filter \(size) \(weights)"
+    return AxisTable(device.cached(key) { Values(.filter(size, weights: weights)) }, key, on: device)
   }
 }

@@ -95,52 +95,62 @@ private func launch(
   return gradient.sums
 }
 
-/// A resize table on a device.
-struct AxisTable: Sendable {
-  /// Start and count of each output, interleaved.
-  let spans: Tensor
+/// A resize table on a device, which keeps it for as long as it is there.
+struct AxisTable {
+  /// Start and count of each output, interleaved; int32.
+  private let spans: Buffer
   /// [outputs, taps], float32 of weights computed in float64.
-  let weights: Tensor
+  private let weights: Buffer
   let outputSize: Int
   let taps: Int
 
-  init(_ table: ResizeTable, on device: Device) {
-    let taps = table.taps
-    self.taps = taps
-    outputSize = table.outputSize
-    spans = Tensor(
-      zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }, shape: [table.outputSize, 2],
-      on: device)
-    weights = Tensor(
-      table.weights.flatMap { row in row.map { Float($0) } + Array(repeating: 0, count: taps - row.count) },
-      shape: [table.outputSize, taps], on: device)
+  init(_ values: Values, _ key: String, on device: Device) {
+    spans = device.constant("spans of \(key)", values.spans)
+    weights = device.constant("weights of \(key)", values.weights)
+    outputSize = values.outputSize
+    taps = values.taps
   }
 
   static func identity(_ size: Int, on device: Device) -> AxisTable {
-    AxisTables.cached("identity \(size)", on: device) {
-      let table = AxisTable(.identity(size), on: device)
-      return AxisTables(forward: table, backward: table)
-    }.forward
+    let key = "identity \(size)"
+    return AxisTable(device.cached(key) { Values(.identity(size)) }, key, on: device)
   }
 
-  var arguments: [KernelArgument] { [.buffer(spans.storage.buffer), .buffer(weights.storage.buffer), .int(taps)] }
+  var arguments: [KernelArgument] { [.buffer(spans), .buffer(weights), .int(taps)] }
+
+  /// What is copied to the device.
+  struct Values: Sendable {
+    let spans: [Int32]
+    let weights: [Float]
+    let outputSize: Int
+    let taps: Int
+
+    init(_ table: ResizeTable) {
+      let taps = table.taps
+      self.taps = taps
+      outputSize = table.outputSize
+      spans = zip(table.starts, table.weights).flatMap { [Int32($0), Int32($1.count)] }
+      weights = table.weights.flatMap { row in row.map { Float($0) } + Array(repeating: 0, count: taps - row.count) }
+    }
+  }
 }
 
-struct AxisTables: Sendable {
+/// The tables of an axis: of the resize and of its gradient.
+struct AxisTables {
   let forward: AxisTable
   let backward: AxisTable
 
   static func make(
     _ input: Int, _ output: Int, _ interpolation: Interpolation, _ antialias: Bool, on device: Device
   ) -> AxisTables {
-    cached("\(input) \(output) \(interpolation) \(antialias)", on: device) {
+    let key = "resize \(input) \(output) \(interpolation) \(antialias)"
+    let values = device.cached(key) {
       let table = ResizeTable(
         inputSize: input, outputSize: output, interpolation: interpolation, antialias: antialias)
-      return AxisTables(forward: AxisTable(table, on: device), backward: AxisTable(table.transposed, on: device))
+      return (forward: AxisTable.Values(table), backward: AxisTable.Values(table.transposed))
     }
-  }
-
-  static func cached(_ key: String, on device: Device, _ make: () -> AxisTables) -> AxisTables {
-    device.cached("resize table \(key)", make)
+    return AxisTables(
+      forward: AxisTable(values.forward, key, on: device),
+      backward: AxisTable(values.backward, "the gradient of \(key)", on: device))
   }
 }

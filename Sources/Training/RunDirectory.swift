@@ -26,7 +26,9 @@ public struct RunDirectory: Sendable {
       close(descriptor)
       throw FileError("write to", path, reason: "another run is writing there")
     }
-    for folder in [path, CheckpointFolder(run: path).path] { AtomicFile.removeTemporaries(in: folder) }
+    for folder in [path, CheckpointFolder(run: path).path] {
+      AtomicFile.removeTemporaries(in: folder, folders: true)
+    }
   }
 
   /// The path of the file `name` in the folder.

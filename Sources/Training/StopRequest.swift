@@ -28,6 +28,23 @@ public final class StopRequest: Sendable {
   /// The status that a process ends with because of the request, by the shell's convention; nil while there is none.
   public var exitStatus: Int32? { signal.map { 128 + $0 } }
 
+  /// Makes the request, as SIGTERM does, once everyone has closed the other end of a pipe: so that a process ends with the
+  /// one that started it, however that ended.
+  ///
+  /// - Parameters:
+  ///   - descriptor: the end to read from; nobody else may.
+  ///   - onEnd: called on a thread of its own once the request is made.
+  public func make(atEndOf descriptor: Int32, _ onEnd: @escaping @Sendable () -> Void = {}) {
+    let thread = Thread { [self] in
+      var byte: UInt8 = 0
+      var count: Int
+      repeat { count = read(descriptor, &byte, 1) } while count > 0 || (count < 0 && errno == EINTR)
+      if !isMade { make() }
+      onEnd()
+    }
+    thread.start()
+  }
+
   /// A request that SIGINT and SIGTERM make from now on. A second signal ends the process at once.
   ///
   /// - Parameter onSignal: called on a thread of its own after the first signal.

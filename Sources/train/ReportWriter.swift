@@ -93,15 +93,21 @@ final class ReportWriter: Callback {
       ("Classes", c.classNames.joined(separator: ", ")), ("Model", m.model),
       ("Parameters", "\(classifier.parameterCount), \(classifier.trainableParameterCount) of them trainable"),
       ("Input → target", "\(m.inputHeight)×\(m.inputWidth) → \(m.targetHeight)×\(m.targetWidth)"),
-      ("Interpolation", m.interpolation),
+      ("Interpolation", m.interpolation), ("Values between layers", (m.precision ?? .float32).rawValue),
     ]
-    if m.hasResizer { choices.append(("Resizer", "\(m.filters) filters, \(m.blocks) residual blocks")) }
+    if m.hasResizer {
+      let blocks = "\(m.blocks) residual block\(m.blocks == 1 ? "" : "s")"
+      choices.append(("Resizer", m.model.hasPrefix("muller") ? "MULLER" : "\(m.filters) filters, \(blocks)"))
+    }
+    if let frozen = m.frozen { choices.append(("Frozen", frozen.rawValue)) }
     choices += [
       ("Epochs", "\(c.epochs)"), ("Batch size", c.batchText), ("Optimizer", c.optimizer),
       ("Learning rate", "\(c.learningRate), \(c.schedule)" + (c.warmup > 0 ? ", \(c.warmup) steps of warm-up" : "")),
       ("Command line", (["train"] + c.arguments).joined(separator: " ")),
       ("Weight decay", "\(c.weightDecay)"), ("Clipping of the gradients' norm", c.clipNorm.map { "\($0)" } ?? "none"),
-      ("Label smoothing", "\(c.labelSmoothing)"), ("BatchNorm momentum", "\(m.batchNormMomentum)"),
+      ("Label smoothing", "\(c.labelSmoothing)"), ("Changes to training photos", c.augmentationText),
+      ("Class weights", c.classWeights.map { $0.map { "\($0)" }.joined(separator: ", ") } ?? "equal"),
+      ("Averaged weights", c.ema.map { "decay \($0)" } ?? "none"), ("BatchNorm momentum", "\(m.batchNormMomentum)"),
       ("Seed", "\(c.seed)"), ("Decoding threads", "\(c.workers)"),
     ]
     return choices

@@ -32,12 +32,22 @@ struct ResumedRun {
       throw ValidationError("a resumed run stays in its folder, \(folder): leave out --output")
     }
     options.output = folder
-    run = try TrainingRun(options, arguments: arguments, resuming: .init(microBatch: stored.microBatch))
+    let kernels = try newest.kernels()
+    if given.contains("--no-tuning"), let kernels, kernels.isTuned {
+      throw ValidationError(
+        "\(folder) was started with tuned kernels, not --no-tuning: a resumed run keeps them (a new --output starts "
+          + "another run)")
+    }
+    run = try TrainingRun(
+      options, arguments: arguments, resuming: .init(microBatch: stored.microBatch, kernels: kernels))
     try Self.compare(Self.object(text), with: Self.object(jsonText(run.configuration)), folder: folder)
   }
 
   /// All choices of the run.
   var configuration: RunConfiguration { run.configuration }
+
+  /// Which kernels it uses.
+  var kernels: KernelChoice { run.kernels }
 
   /// Where a trace goes; nil where none is made.
   var trace: String? { run.options.profile }
@@ -120,5 +130,20 @@ struct ResumedRun {
 
   private static func isSame(_ first: String, _ second: String) -> Bool {
     URL(fileURLWithPath: first).standardizedFileURL.path == URL(fileURLWithPath: second).standardizedFileURL.path
+  }
+}
+
+extension Checkpoint {
+  /// The kernels that the run uses; nil where the checkpoint does not say, as those of early versions.
+  fileprivate func kernels() throws -> KernelChoice? {
+    let file = "kernels.json"
+    guard FileManager.default.fileExists(atPath: path + "/" + file) else { return nil }
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    do {
+      return try decoder.decode(KernelChoice.self, from: Data(text(of: file).utf8))
+    } catch is DecodingError {
+      throw FileError("read", path + "/" + file, reason: "it does not say which kernels the run uses")
+    }
   }
 }

@@ -86,6 +86,16 @@ struct RunConfiguration: Codable {
     return augmentation
   }
 
+  /// The same in words.
+  var augmentationText: String {
+    let parts = [
+      flip ? "mirrored" : nil, crop.map { "cut to \($0) of the area or more" },
+      jitter > 0 ? "colours by up to ± \(jitter)" : nil, mixup > 0 ? "mixed with α \(mixup)" : nil,
+    ]
+    let words = parts.compactMap { $0 }
+    return words.isEmpty ? "none" : words.joined(separator: ", ")
+  }
+
   /// The update rule by name.
   var rule: OptimizerRule {
     switch OptimizerName(rawValue: optimizer) ?? .sgd {

@@ -91,7 +91,7 @@ struct TrainCommand: ParsableCommand {
         """, valueName: "size"), transform: MemorySize.init)
   var memoryLimit: MemorySize?
 
-  @Option(help: "sgd, momentum, nesterov, adam or adamw. Default: sgd, on the synthetic set adam.")
+  @Option(help: "Update rule; momentum and nesterov are SGD with 0.9. Default: sgd, on the synthetic set adam.")
   var optimizer: OptimizerName?
 
   @Option(help: "Learning rate. Default: 0.01 for SGD, 0.001 for Adam.")
@@ -99,7 +99,7 @@ struct TrainCommand: ParsableCommand {
 
   @Option(
     help: """
-      constant, cosine, step (a tenth after each third of the run) or plateau (lower when validation gets no better).
+      Learning rate over the run: step is a tenth after each third, plateau lowers it when validation gets no better.
       """)
   var schedule = ScheduleName.constant
 
@@ -118,10 +118,10 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Steps over which the learning rate rises from nothing.")
   var warmup = 0
 
-  @Option(help: "Weight decay of SGD and AdamW.")
+  @Option(help: "Weight decay of SGD and AdamW. Default: 0, for adamw 0.004.")
   var weightDecay: Float?
 
-  @Option(help: "Largest global norm of the gradients.")
+  @Option(help: "Largest global norm of the gradients. Default: none.")
   var clipNorm: Float?
 
   @Option(
@@ -179,7 +179,7 @@ struct TrainCommand: ParsableCommand {
 
   @OptionGroup var cache: CacheOptions
 
-  @Option(help: "skip or fail: what to do about a photo that cannot be decoded.")
+  @Option(help: "What to do about a photo that cannot be decoded.")
   var onBadImage = BadImagePolicy.skip
 
   func validate() throws {
@@ -190,7 +190,7 @@ struct TrainCommand: ParsableCommand {
     try positive(batchSize, "--batch-size")
     try positive(accumulate, "--accumulate")
     try positive(steps, "--steps")
-    if let profile { try checkOutput(profile, of: "--profile") }
+    if let profile { try checkOutput(profile, of: "--profile", orIn: resume ?? output) }
     try positive(profileSteps, "--profile-steps")
     try positive(limit, "--limit")
     try positive(workers, "--workers")

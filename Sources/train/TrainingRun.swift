@@ -8,6 +8,8 @@ import NeuralNetwork
 struct TrainingRun {
   let options: TrainCommand
   private let description: DeviceDescription
+  /// What a resumed run says about its kernels.
+  private let kernelsLine: String?
   private let split: DatasetSplit
   /// Of the memory, where --memory-limit asked for it.
   private let plan: MemoryPlan?
@@ -18,6 +20,8 @@ struct TrainingRun {
   /// What a resumed run keeps that its options do not say.
   struct Kept {
     var microBatch: Int?
+    /// Nil where the checkpoint does not say, as those of early versions.
+    var kernels: KernelChoice?
   }
 
   /// Finds the device and opens the data; nothing is written yet.
@@ -27,7 +31,9 @@ struct TrainingRun {
   ///   - kept: of the run that is resumed; nil for a new run.
   init(_ options: TrainCommand, arguments: [String], resuming kept: Kept? = nil) throws {
     self.options = options
-    description = try options.device.describe()
+    var description = try options.device.describe()
+    kernelsLine = kept?.kernels?.use(on: &description)
+    self.description = description
     // What a resumed run started from is in its checkpoint, as it has become.
     if kept == nil { try options.warmStart.check() }
     let synthetic = options.data == nil
@@ -70,9 +76,13 @@ struct TrainingRun {
     }
     self.configuration = configuration
     cache = try options.cache.plan(
-      for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth))
+      for: [split.training, split.validation], (configuration.model.inputHeight, configuration.model.inputWidth),
+      orIn: options.output)
     firstUse = FirstUse(model: configuration.model, batchSize: configuration.imagesAtOnce)
   }
+
+  /// Which kernels it uses.
+  var kernels: KernelChoice { KernelChoice(of: description) }
 
   /// Prints the memory that the run takes.
   func printPlan() throws {
@@ -107,6 +117,7 @@ struct TrainingRun {
     let stop = StopRequest.onSignals {
       FileHandle.standardError.write(Data("\nStopping after this step; again to stop at once.\n".utf8))
     }
+    if ProcessInfo.processInfo.environment[stopsWithParent] != nil { stop.make(atEndOf: STDIN_FILENO) }
     let folder = try openOutputFolder(options.output)
     try folder.claim()
     let checkpoints = CheckpointFolder(run: folder.path)
@@ -114,6 +125,7 @@ struct TrainingRun {
 
     let model = configuration.model
     let configurationText = try jsonText(configuration)
+    let kernelsText = try jsonText(kernels)
     try folder.write(configurationText, to: "config.json")
     let classifier = try model.build()
     describe(classifier)
@@ -162,7 +174,7 @@ struct TrainingRun {
         // After everything else: a checkpoint says that all before it has been done.
         Checkpointer(checkpoints, every: options.checkpointEvery, keep: options.keep) {
           [
-            "config.json": configurationText,
+            "config.json": configurationText, "kernels.json": kernelsText,
             "skipped.json": try SkippedFiles(training: training.skipped, validation: validation.skipped).json(),
           ]
         },
@@ -253,6 +265,7 @@ extension TrainingRun {
   private func describe(_ classifier: ImageClassifier) {
     let c = configuration
     say("Device   \(description.header)")
+    if let kernelsLine { say(kernelsLine) }
     say(
       "Data     \(c.data ?? "synthetic, seed \(c.seed)"): \(c.trainingImages) training, \(c.validationImages) validation "
         + "images of \(c.classNames.count) classes (\(c.classNames.joined(separator: ", ")))")

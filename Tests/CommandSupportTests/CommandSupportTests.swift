@@ -9,14 +9,15 @@ import Testing
   @Test(arguments: [
     ("300", 300, 300), ("20x30", 20, 30), ("20X30", 20, 30), ("1", 1, 1), ("16384x1", 16384, 1),
   ])
-  func imageSizes(_ text: String, _ height: Int, _ width: Int) {
-    let size = ImageSize(argument: text)
-    #expect(size?.height == height && size?.width == width)
+  func imageSizes(_ text: String, _ height: Int, _ width: Int) throws {
+    let size = try ImageSize(option: text)
+    #expect(size.height == height && size.width == width)
   }
 
   @Test(arguments: ["", "x", "3x", "x3", "0", "-3", "3x4x5", "16385", "3,4", "a"])
   func noImageSizes(_ text: String) {
-    #expect(ImageSize(argument: text) == nil)
+    let error = #expect(throws: ValidationError.self) { try ImageSize(option: text) }
+    #expect(error.map { "\($0)" } == "'\(text)' is no size: give N or HEIGHTxWIDTH, each 1 to 16384")
   }
 
   @Test(arguments: [
@@ -100,9 +101,9 @@ import Testing
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("fovea-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    func problem(_ path: String) -> String? {
+    func problem(_ path: String, orIn made: String? = nil) -> String? {
       do {
-        try checkOutput(path, of: "--save")
+        try checkOutput(path, of: "--save", orIn: made)
         return nil
       } catch {
         return "\(error)"
@@ -111,8 +112,31 @@ import Testing
     #expect(problem(folder + "/a") == nil && problem("a") == nil)
     #expect(problem("\(folder)/b/a") == "--save \(folder)/b/a: there is no folder \(folder)/b")
     #expect(problem(folder) == "--save \(folder): that is a folder, not a file")
+    // In the folder that the command makes, and nowhere else.
+    #expect(problem("\(folder)/b/a", orIn: "\(folder)/b/") == nil && problem("b/a", orIn: "b") == nil)
+    #expect(problem("\(folder)/b/c/a", orIn: folder)?.hasSuffix(": there is no folder \(folder)/b/c") == true)
     #expect(FileManager.default.createFile(atPath: folder + "/b", contents: nil))
     #expect(problem("\(folder)/b/a") == "--save \(folder)/b/a: there is no folder \(folder)/b")
+  }
+
+  @Test func aRunKeepsItsKernelsOnItsDeviceOnly() throws {
+    let device = try DeviceSelection.pick("cpu")
+    var tuned = device
+    tuned.convolutionTable = ConvolutionTable(date: "yesterday")
+    let (plain, chosen) = (KernelChoice(of: device), KernelChoice(of: tuned))
+    #expect(!plain.isTuned && chosen.isTuned)
+    var used = device
+    #expect(plain.use(on: &used) == nil && used.convolutionTable == nil)
+    #expect(
+      chosen.use(on: &used)
+        == "Kernels  those tuned yesterday, as when the run was begun, so that the result stays the same to the "
+        + "bit; a new run would use the default ones")
+    #expect(used.convolutionTable == tuned.convolutionTable)
+    #expect(plain.use(on: &used)?.contains("the default ones, as when") == true && used.convolutionTable == nil)
+    // Another device: its own kernels, and no promise.
+    var other = device.imitatingGPU(computeUnits: 77, localMemory: 1 << 15, maximumWorkGroupSize: 256)
+    #expect(chosen.use(on: &other)?.hasSuffix("the result is no longer the same to the bit") == true)
+    #expect(other.convolutionTable == nil)
   }
 
   @Test func theVersionIsTheNewestOfTheChangelog() throws {

@@ -17,7 +17,7 @@ import Testing
   /// `FILE` is a text file, `NOWHERE` a path where there is nothing, `RUN` a folder that is no run.
   static let cases: [Case] = [
     Case(arguments: "", line: "", status: 0),
-    Case(arguments: "paint", line: "Unexpected argument 'paint'"),
+    Case(arguments: "paint", line: "Unexpected argument 'paint' (see 'fovea --help')"),
     Case(arguments: "devices --all", line: "Unknown option '--all'"),
     Case(arguments: "evaluate --run NOWHERE", line: "there is no folder NOWHERE"),
     Case(arguments: "evaluate --run RUN", line: "there is no RUN/config.json"),
@@ -28,7 +28,7 @@ import Testing
     Case(arguments: "evaluate --limit x", line: "The value 'x' is invalid for '--limit <limit>'"),
     Case(arguments: "evaluate --batch-size 0", line: "--batch-size must be 1 to 4096, not 0"),
     Case(arguments: "evaluate --split test", line: "The value 'test' is invalid for '--split <split>'. Please provide"),
-    Case(arguments: "predict", line: "Missing expected argument '<photos> ...'"),
+    Case(arguments: "predict", line: "Missing expected argument '<photos> ...' (see 'fovea predict --help')"),
     Case(arguments: "predict FILE --run NOWHERE", line: "there is no folder NOWHERE"),
     Case(arguments: "predict FILE --top 0", line: "--top must be at least 1, not 0"),
     Case(arguments: "predict FILE --save a.txt", line: "--save writes safetensors: the file must end in .safetensors"),
@@ -45,7 +45,9 @@ import Testing
     Case(arguments: "inspect --run NOWHERE", line: "there is no folder NOWHERE"),
     Case(arguments: "inspect --model vgg", line: "unknown model 'vgg'; known are resizer+densenet121"),
     Case(arguments: "inspect --target-size 31", line: "the target size 31×31 is too small"),
-    Case(arguments: "inspect --input-size 0", line: "The value '0' is invalid for '--input-size <size>'"),
+    Case(
+      arguments: "inspect --input-size 0",
+      line: "The value '0' is invalid for '--input-size <size>': '0' is no size: give N or HEIGHTxWIDTH"),
     Case(arguments: "inspect --blocks -1", line: "--blocks must be 0 to 64, not -1"),
     Case(arguments: "export --run NOWHERE -o a.onnx", line: "there is no folder NOWHERE"),
     Case(arguments: "export -o a.txt", line: "--output a.txt ends neither in .onnx nor in .safetensors"),

@@ -53,6 +53,22 @@ import Testing
     #expect(try files().count == 3)
   }
 
+  @Test func whatIsNotUsedForAMonthIsRemoved() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for step in [1, 2] { _ = try compute(step: step) }
+    for file in try files() {
+      let date = Date(timeIntervalSinceNow: -ProgramCache.lifetime - 60)
+      try FileManager.default.setAttributes([.modificationDate: date], ofItemAtPath: file)
+    }
+    // This one is used again, which counts from now on.
+    #expect(try compute(step: 2).isLoaded)
+    #expect(try files().count == 2)
+    _ = try compute(step: 3)
+    #expect(try files().count == 2)
+    #expect(try compute(step: 2).isLoaded && compute(step: 3).isLoaded)
+    #expect(try !compute(step: 1).isLoaded)
+  }
+
   /// Cut short, changed in one bit, of another program, or no program at all under a right checksum: compiled anew, and
   /// good from then on.
   @Test func damagedFilesAreBuiltAnew() throws {

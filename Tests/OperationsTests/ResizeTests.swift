@@ -1,3 +1,4 @@
+import OpenCLRuntime
 import Operations
 import ReferenceOperations
 import TensorCore
@@ -32,6 +33,34 @@ extension OperationsTests {
           }
         }
       }
+    }
+
+    /// The tables stay with the device and must not keep it: in single operations, with gradients and in captured steps.
+    @Test func aDeviceThatHasResizedIsFreed() throws {
+      weak var kept: Device?
+      do {
+        let device = try Device.open()
+        kept = device
+        let x = Tensor((0..<96).map { Float($0) }, shape: [1, 8, 6, 2], on: device)
+        func value() throws -> [Float] {
+          let step = CapturedStep(on: device) {
+            let (_, gradients) = valueWithGradients(at: [x]) {
+              x.resized(height: 4, width: 3, interpolation: .lanczos3).blurred(weights: [0.25, 0.5, 0.25]).sum()
+            }
+            return gradients[x]
+          }
+          // As it is, recorded, recorded again and compared, replayed.
+          return try (0..<4).flatMap { _ in try step()?.floats() ?? [] }
+        }
+        let before = device.pool.statistics.inUse
+        let first = try value()
+        let tables = device.pool.statistics.inUse - before
+        #expect(first.count == 4 * 96 && tables > 0)
+        // The tables that are there are used again.
+        #expect(try value() == first)
+        #expect(device.pool.statistics.inUse == before + tables)
+      }
+      #expect(kept == nil)
     }
 
     @Test(arguments: [Interpolation.bilinear, .lanczos3])

@@ -105,7 +105,10 @@ import Testing
 
   /// At each size's need, and a byte below it.
   @Test func theLargestMicroBatchThatFitsIsChosen() throws {
-    let arguments = ["--input-size", "160", "--target-size", "80", "--limit", "10", "--batch-size", "4"]
+    // One epoch: how long the run is does not matter here, and each size that is tried plans all of it.
+    let arguments = [
+      "--input-size", "160", "--target-size", "80", "--limit", "10", "--batch-size", "4", "--epochs", "1",
+    ]
     let whole = try run(arguments).configuration
     let device = try DeviceSelection.pick("cpu")
     let held = try Dictionary(

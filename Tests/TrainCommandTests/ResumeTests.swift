@@ -15,7 +15,7 @@ import Testing
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("fovea-\(UUID().uuidString)").path
 
   /// Puts a checkpoint of a run with that command line into the folder.
-  private func start(_ arguments: [String]) throws {
+  private func start(_ arguments: [String], kernels: String? = nil) throws {
     let arguments = ["--device", "cpu", "--limit", "16"] + arguments
     let command = try #require(try TrainCommand.parseAsRoot(arguments) as? TrainCommand)
     let configuration = try TrainingRun(command, arguments: arguments).configuration
@@ -23,8 +23,9 @@ import Testing
     let trainer = Trainer(
       arena: arena, optimizer: Optimizer(.sgd(), schedule: .constant(1), arena: arena), classes: 2, labelSmoothing: 0
     ) { $0 }
-    try CheckpointFolder(run: folder).write(
-      trainer, TrainingProgress(), files: ["config.json": jsonText(configuration)])
+    var files = ["config.json": try jsonText(configuration)]
+    files["kernels.json"] = kernels
+    try CheckpointFolder(run: folder).write(trainer, TrainingProgress(), files: files)
   }
 
   /// What resuming with `given` says, nil when it begins.
@@ -75,7 +76,7 @@ import Testing
 
   @Test func aResumedRunKeepsItsMicroBatch() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let small = ["--input-size", "160", "--target-size", "80", "--batch-size", "8"]
+    let small = ["--input-size", "160", "--target-size", "80", "--batch-size", "8", "--epochs", "1"]
     let command = try #require(
       try TrainCommand.parseAsRoot(["--device", "cpu", "--limit", "16"] + small) as? TrainCommand)
     var configuration = try TrainingRun(command, arguments: []).configuration
@@ -92,6 +93,27 @@ import Testing
       try problem(["--memory-limit", "1M"])
         == "--memory-limit 1.0 MiB is too little: the run takes 2 images at once, which it keeps when it is resumed, and "
         + "needs \(formatBytes(held)) of device memory")
+  }
+
+  /// Whatever has been tuned since.
+  @Test func itKeepsItsKernels() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    var device = try DeviceSelection.pick("cpu")
+    var table = ConvolutionTable(date: "yesterday")
+    let shape = ConvolutionGeometry(input: [1, 9, 9, 16], filter: [3, 3, 16, 32], strides: (1, 1), padding: .same)
+    table[.forward, shape] = .vector(pixels: 4, vectors: 1, tiles: 2)
+    for choice in [table, nil] {
+      device.convolutionTable = choice
+      let kernels = KernelChoice(of: device)
+      try start([], kernels: jsonText(kernels))
+      #expect(try ResumedRun(folder: folder, given: ["--resume", folder]).kernels == kernels)
+      let refused =
+        "\(folder) was started with tuned kernels, not --no-tuning" + remedy.replacing("it (", with: "them (")
+      #expect(try problem(["--no-tuning"]) == (choice == nil ? nil : refused))
+    }
+    try start([], kernels: "{}")
+    let error = #expect(throws: FileError.self) { try ResumedRun(folder: folder, given: ["--resume", folder]) }
+    #expect(error?.reason == "it does not say which kernels the run uses")
   }
 
   @Test func whatItStartedFromIsRecordedAndKept() throws {

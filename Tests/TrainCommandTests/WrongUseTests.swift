@@ -34,9 +34,12 @@ import Testing
     ("--data=", "Missing value for '--data <dir>'"), ("--data CLASS", "CLASS has no sub-folders"),
     ("--profile NOWHERE/a.json", "--profile NOWHERE/a.json: there is no folder NOWHERE"),
     ("--cache FILE", "FILE exists and is no cache of photos"),
-    ("--cache FILE/a", "--cache: cannot write FILE/a: Not a"),
+    ("--cache FILE/a", "--cache FILE/a: there is no folder FILE"),
+    ("--cache NOWHERE/a", "--cache NOWHERE/a: there is no folder NOWHERE"),
     ("--cache=", "Missing value for '--cache"),
-    ("--output FILE", "--output: cannot create FILE: it exists and is not a folder"), ("photos", "Unexpected argument"),
+    ("--output FILE", "--output: cannot create FILE: it exists and is not a folder"),
+    ("--output FILE/a", "--output: cannot create FILE: it exists and is not a folder"),
+    ("photos", "Unexpected argument"),
     ("--output=", "Missing value for '--output <dir>'"), ("--epoch 3", "Unknown option '--epoch'"),
   ])
   func aLineAnd64(_ arguments: String, _ line: String) throws {

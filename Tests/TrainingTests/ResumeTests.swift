@@ -253,4 +253,18 @@ struct Interruption: Sendable, CustomTestStringConvertible {
     request.make()
     #expect(request.exitStatus == 143)
   }
+
+  /// As of the process at the other end, when it is killed.
+  @Test func theEndOfAPipe() throws {
+    let pipe = Pipe()
+    let request = StopRequest()
+    let ended = DispatchSemaphore(value: 0)
+    request.make(atEndOf: pipe.fileHandleForReading.fileDescriptor) { ended.signal() }
+    // What is written says nothing.
+    try pipe.fileHandleForWriting.write(contentsOf: Data([1, 2]))
+    #expect(ended.wait(timeout: .now() + 0.05) == .timedOut && !request.isMade)
+    try pipe.fileHandleForWriting.close()
+    ended.wait()
+    #expect(request.exitStatus == 143)
+  }
 }

@@ -150,11 +150,26 @@ import Testing
     #expect(throws: ImageCacheError.foreign(path: folder.path)) { try make(.file(folder.path)) }
     #expect([UInt8](try Data(contentsOf: URL(fileURLWithPath: photo))) == (try Fixtures.bytes("jpeg_color.jpg")))
     #expect(throws: FileError("write", photo + "/x", reason: "Not a directory")) { try make(.file(photo + "/x")) }
-    // A folder that is missing is made, but not before the pictures are decoded.
-    let deeper = folder.path + "/runs/pets/photos.cache"
-    _ = try ImageCachePlan(.file(deeper), of: [dataset()], height: 20, width: 30)
-    #expect(!FileManager.default.fileExists(atPath: folder.path + "/runs"))
-    #expect(try make(.file(deeper)).cache.count == 4)
+    // A folder may be made when all is planned, and is not made here.
+    let runs = folder.path + "/runs"
+    let plan = try ImageCachePlan(.file(runs + "/photos.cache"), of: [dataset()], height: 20, width: 30)
+    #expect(throws: FileError("write", runs + "/photos.cache", reason: "No such file or directory")) {
+      try plan.carryOut(workers: 1, say: { _ in }) { _, _, _ in }
+    }
+    try FileManager.default.createDirectory(atPath: runs, withIntermediateDirectories: false)
+    #expect(try plan.carryOut(workers: 1, say: { _ in }) { _, _, _ in }.count == 4)
+  }
+
+  /// Left by a process that was killed while it filled a cache; the other is still being written.
+  @Test func halvesOfCachesAreRemoved() throws {
+    let (stale, live) = (folder.path + "/.fovea-1.tmp", folder.path + "/.fovea-2.tmp")
+    try folder.write([1, 2], ".fovea-1.tmp")
+    try folder.write([1, 2], ".fovea-2.tmp")
+    let descriptor = open(live, O_WRONLY)
+    defer { close(descriptor) }
+    #expect(flock(descriptor, LOCK_EX) == 0)
+    _ = try make(.file(file))
+    #expect(access(stale, F_OK) != 0 && access(live, F_OK) == 0)
   }
 
   @Test func roomIsCheckedFirst() throws {

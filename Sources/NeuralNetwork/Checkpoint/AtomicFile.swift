@@ -53,9 +53,7 @@ package struct AtomicFile: ~Copyable {
       throw FileError("write", path, reason: "it exists and is not a plain file")
     }
     // The access rights are those of any new file: the umask applies, as it would not with mkstemp.
-    let temporary = Self.temporaryPath(beside: path)
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw FileError("write", path) }
+    let (temporary, descriptor) = try Self.openTemporary(beside: path)
     var isOpen = true
     do {
       try body(AtomicFile(descriptor: descriptor, path: path))
@@ -69,6 +67,23 @@ package struct AtomicFile: ~Copyable {
       throw error
     }
     Self.syncFolder(Self.folder(of: path))
+  }
+
+  /// A new temporary file, locked for as long as it is open: that tells one that is being written from one that a killed
+  /// process has left.
+  private static func openTemporary(beside path: String) throws -> (path: String, descriptor: Int32) {
+    while true {
+      let temporary = temporaryPath(beside: path)
+      let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+      guard descriptor >= 0 else { throw FileError("write", path) }
+      // Where the file system has no locks, nobody removes it either.
+      let isLocked = flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK
+      var status = stat()
+      // Before it was locked, it may have been taken for one left behind.
+      if isLocked, fstat(descriptor, &status) == 0, status.st_nlink > 0 { return (temporary, descriptor) }
+      close(descriptor)
+      unlink(temporary)
+    }
   }
 
   /// Appends `bytes`.
@@ -90,11 +105,24 @@ package struct AtomicFile: ~Copyable {
     folder(of: path) + "/" + temporaryPrefix + String(UInt64.random(in: 0...UInt64.max), radix: 36) + temporarySuffix
   }
 
-  /// Removes what writing to files of `folder` left behind when it was killed. Nothing may be writing there.
-  package static func removeTemporaries(in folder: String) {
+  /// Removes the temporary files that killed processes have left in `folder`, and none that is still being written.
+  ///
+  /// - Parameter folders: whether to remove those of ``AtomicFolder`` as well: nobody else may be making or removing
+  ///   any there.
+  package static func removeTemporaries(in folder: String, folders: Bool = false) {
     for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
     where name.hasPrefix(temporaryPrefix) && name.hasSuffix(temporarySuffix) {
-      try? FileManager.default.removeItem(atPath: folder + "/" + name)
+      let path = folder + "/" + name
+      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+      guard descriptor >= 0 else { continue }
+      defer { close(descriptor) }
+      var status = stat()
+      guard fstat(descriptor, &status) == 0 else { continue }
+      if status.st_mode & S_IFMT == S_IFDIR {
+        if folders { try? FileManager.default.removeItem(atPath: path) }
+      } else if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
+        unlink(path)
+      }
     }
   }
 

@@ -2,8 +2,8 @@ import OpenCLRuntime
 import Synchronization
 
 /// Measured choices of configurations by pass and shape, whatever the batch; see `ConvolutionChoices`.
-package struct ConvolutionTable: Sendable, Hashable {
-  private struct Key: Hashable {
+package struct ConvolutionTable: Sendable, Hashable, Codable {
+  private struct Key: Hashable, Codable {
     var pass: ConvolutionPass
     var shape: ConvolutionGeometry
   }
@@ -20,6 +20,28 @@ package struct ConvolutionTable: Sendable, Hashable {
   package subscript(pass: ConvolutionPass, geometry: ConvolutionGeometry) -> ConvolutionConfiguration? {
     get { entries[Key(pass: pass, shape: geometry.withBatch(1))] }
     set { entries[Key(pass: pass, shape: geometry.withBatch(1))] = newValue }
+  }
+
+  private enum CodingKeys: CodingKey { case date, choices }
+
+  private struct Choice: Codable {
+    var key: Key
+    var configuration: ConvolutionConfiguration
+  }
+
+  /// Reads what `encode(to:)` wrote.
+  package init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    date = try container.decode(String.self, forKey: .date)
+    for choice in try container.decode([Choice].self, forKey: .choices) { entries[choice.key] = choice.configuration }
+  }
+
+  /// Writes all choices, always in the same order.
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(date, forKey: .date)
+    let choices = entries.map { Choice(key: $0, configuration: $1) }.sorted { "\($0.key)" < "\($1.key)" }
+    try container.encode(choices, forKey: .choices)
   }
 }
 

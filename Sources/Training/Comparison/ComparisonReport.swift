@@ -61,9 +61,12 @@ public struct ComparisonReport: Sendable {
       let summary = SampleSummary(Array(arm.accuracies.values))
       let paired = index == 0 ? nil : comparison(with: arm)
       let speed = SampleSummary(Array(arm.imagesPerSecond.values)).mean
-      text += "| \(cell(arm.name)) | \(summary.count) | \(percent(summary.mean)) | \(interval(summary)) | "
+      let range = interval(summary, within: Self.accuracies) { percent($0) }
+      text += "| \(cell(arm.name)) | \(summary.count) | \(percent(summary.mean)) | \(range) | "
       text +=
-        paired.map { "\(points($0.differences.mean)) | \(interval($0.differences, points)) | \(p($0.p))" }
+        paired.map {
+          "\(points($0.differences.mean)) | \(interval($0.differences, within: Self.differences, points)) | \(p($0.p))"
+        }
         ?? "– | – | –"
       text += " | \(arm.parameters) | \(fixed(speed, 1)) |\n"
     }
@@ -76,23 +79,38 @@ public struct ComparisonReport: Sendable {
 
       Accuracy is that of the last epoch on the validation images, with BatchNorm's statistics estimated afresh. Arms of a \
       seed share images, order, scaling and the backbone's initial weights. Intervals and p are Student's, of the mean \
-      and of the differences by seed.
+      and of the differences by seed; intervals end where no mean can lie, at 0 and 100 %\(without)
 
       """
   }
+
+  /// Why there is a dash in the place of an interval, where there is one.
+  private var without: String {
+    let samples =
+      arms.map { SampleSummary(Array($0.accuracies.values)) }
+      + arms.dropFirst().compactMap { comparison(with: $0)?.differences }
+    let reasons =
+      (samples.contains { $0.count == 1 } ? ["one seed"] : [])
+      + (samples.contains { $0.count > 1 && $0.deviation == 0 } ? ["seeds of equal results"] : [])
+    return reasons.isEmpty ? "." : ". From \(reasons.joined(separator: " and from ")) none can be given (–)."
+  }
+
+  /// Where a mean accuracy and a mean difference can lie.
+  private static let accuracies = 0.0...1.0
+  private static let differences = -1.0...1.0
 
   /// A row for each arm: its seeds as dots, its mean and interval as a bar.
   public var svg: String {
     let (left, right, rowHeight, top) = (120.0, 560.0, 46.0, 34.0)
     let summaries = arms.map { SampleSummary(Array($0.accuracies.values)) }
+    let intervals = summaries.map { $0.interval(within: Self.accuracies) }
     let values =
       arms.flatMap { $0.accuracies.values }
-      + summaries.filter { $0.halfWidth.isFinite }.flatMap { [$0.mean - $0.halfWidth, $0.mean + $0.halfWidth] }
-    let ticks = LineChart.ticks(
-      from: max(values.min() ?? 0, 0), to: min(values.max() ?? 1, 1), limits: 0...1)
+      + intervals.compactMap { $0 }.flatMap { [$0.lowerBound, $0.upperBound] }
+    let ticks = LineChart.ticks(from: values.min() ?? 0, to: values.max() ?? 1, limits: 0...1)
     let bottom = top + rowHeight * Double(arms.count)
     func x(_ value: Double) -> String {
-      let share = (min(max(value, ticks[0]), ticks.last!) - ticks[0]) / (ticks.last! - ticks[0])
+      let share = (value - ticks[0]) / (ticks.last! - ticks[0])
       return fixed(left + (right - left) * share, 1)
     }
     var svg = """
@@ -130,9 +148,9 @@ public struct ComparisonReport: Sendable {
 
           """
       }
-      if summary.halfWidth.isFinite {
+      if let interval = intervals[row] {
         svg += """
-          <line class="bar" x1="\(x(summary.mean - summary.halfWidth))" x2="\(x(summary.mean + summary.halfWidth))" \
+          <line class="bar" x1="\(x(interval.lowerBound))" x2="\(x(interval.upperBound))" \
           y1="\(fixed(y + 7, 1))" y2="\(fixed(y + 7, 1))"/>
 
           """
@@ -142,9 +160,11 @@ public struct ComparisonReport: Sendable {
     return svg + "</svg>\n"
   }
 
-  private func interval(_ summary: SampleSummary, _ format: (Double) -> String = { percent($0) }) -> String {
-    guard summary.halfWidth.isFinite else { return "–" }
-    return "\(format(summary.mean - summary.halfWidth)) to \(format(summary.mean + summary.halfWidth))"
+  private func interval(
+    _ summary: SampleSummary, within bounds: ClosedRange<Double>, _ format: (Double) -> String
+  ) -> String {
+    guard let interval = summary.interval(within: bounds) else { return "–" }
+    return "\(format(interval.lowerBound)) to \(format(interval.upperBound))"
   }
 
   /// A difference of shares in percentage points.

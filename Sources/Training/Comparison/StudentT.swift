@@ -67,8 +67,16 @@ public struct SampleSummary: Sendable, Equatable {
   public let mean: Double
   /// Their standard deviation, with n − 1; NaN for a single value.
   public let deviation: Double
-  /// Half the width of the interval; NaN for a single value.
+  /// Half the width of the interval; NaN for a single value and for equal ones, which say nothing about how far others
+  /// would lie from them.
   public let halfWidth: Double
+
+  /// The interval, as far as it lies within `bounds`; nil where there is none. A mean that cannot lie outside of them lies
+  /// in what is left with the same confidence.
+  public func interval(within bounds: ClosedRange<Double>) -> ClosedRange<Double>? {
+    guard halfWidth.isFinite else { return nil }
+    return (mean - halfWidth...mean + halfWidth).clamped(to: bounds)
+  }
 
   /// Summarises `values`; traps without any.
   public init(_ values: [Double]) {
@@ -77,9 +85,11 @@ public struct SampleSummary: Sendable, Equatable {
     let mean = values.reduce(0, +) / Double(values.count)
     self.mean = mean
     let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    deviation = values.count > 1 ? (squares / Double(values.count - 1)).squareRoot() : .nan
+    let spread = values.count > 1 ? (squares / Double(values.count - 1)).squareRoot() : .nan
+    // Differences of equal size may still differ by their rounding.
+    deviation = spread <= 1e-9 * (values.map(abs).max() ?? 0) ? 0 : spread
     halfWidth =
-      values.count > 1
+      deviation > 0
       ? StudentT(degrees: Double(values.count - 1)).critical(0.05) * deviation / Double(values.count).squareRoot()
       : .nan
   }
@@ -89,7 +99,8 @@ public struct SampleSummary: Sendable, Equatable {
 public struct PairedComparison: Sendable, Equatable {
   /// The differences `first − second`.
   public let differences: SampleSummary
-  /// The probability of differences at least this large by chance if the arms are alike; NaN for a single pair.
+  /// The probability of differences at least this large by chance if the arms are alike; NaN for a single pair and for
+  /// equal differences, of whose spread nothing is known.
   public let p: Double
 
   /// Compares values of the same seeds.
@@ -97,14 +108,11 @@ public struct PairedComparison: Sendable, Equatable {
     precondition(first.count == second.count, "PairedComparison: \(first.count) and \(second.count) values")
     let summary = SampleSummary(zip(first, second).map(-))
     differences = summary
-    guard summary.count > 1 else {
+    guard summary.deviation > 0 else {
       p = .nan
       return
     }
-    // Equal differences: certain, unless they are all nothing.
     let t = summary.mean / (summary.deviation / Double(summary.count).squareRoot())
-    p =
-      summary.deviation == 0
-      ? (summary.mean == 0 ? 1 : 0) : StudentT(degrees: Double(summary.count - 1)).twoSided(t)
+    p = StudentT(degrees: Double(summary.count - 1)).twoSided(t)
   }
 }

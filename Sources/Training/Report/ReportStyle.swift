@@ -28,6 +28,7 @@ let reportStyle = """
   .note { margin: 0 0 14px; color: var(--soft); max-width: 68ch; font-size: 0.94rem; }
   .eyebrow { text-transform: uppercase; letter-spacing: 0.09em; font-size: 0.75rem; font-weight: 600; }
   .card { background: var(--card); border: 1px solid var(--rule); border-radius: 14px; padding: 18px; }
+  .card > .note { margin: 12px 0 0; }
   .progress { height: 6px; border-radius: 3px; background: var(--track); margin: 18px 0 0; overflow: hidden; }
   .progress > div { height: 100%; background: var(--training); border-radius: 3px; }
   .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }

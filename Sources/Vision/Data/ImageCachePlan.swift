@@ -30,7 +30,7 @@ public struct ImageCachePlan {
   /// Why the file that is there will not do.
   private let complaint: String?
 
-  /// Looks at what is there. Nothing is written.
+  /// Looks at what is there. Nothing is written. The folder of a file may be made later, but before `carryOut`.
   ///
   /// A file serves when it holds every picture of the data sets in this size, unchanged since; it may hold others.
   ///
@@ -71,7 +71,7 @@ public struct ImageCachePlan {
     }
   }
 
-  /// The run's own folder, for one, is only made when the run begins.
+  /// A run's own folder is only made when the run begins.
   private static func existingFolder(above path: String) -> String {
     let folder = AtomicFile.folder(of: path)
     let isThere = folder == "." || folder == "/" || access(folder, F_OK) == 0
@@ -121,8 +121,8 @@ public struct ImageCachePlan {
         complaint = "is damaged"
       }
       if let complaint { say("\(path) \(complaint): it is made anew") }
-      try FileManager.default.createDirectory(
-        atPath: AtomicFile.folder(of: path), withIntermediateDirectories: true)
+      // A process that was killed may have left half of a cache.
+      AtomicFile.removeTemporaries(in: AtomicFile.folder(of: path))
       try ImageCacheFile.write(to: path) { append in try fill(workers: workers, progress, append) }
       guard case .usable(let file) = try ImageCacheFile.open(path) else {
         throw FileError("read", path, reason: "it has changed while it was written")

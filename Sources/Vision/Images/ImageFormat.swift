@@ -1,9 +1,14 @@
 /// The file formats that can be decoded, told apart by their first bytes and never by a file's name.
 public enum ImageFormat: String, Sendable, CaseIterable {
+  /// Baseline and progressive, in grey, YCbCr or CMYK.
   case jpeg = "JPEG"
+  /// Any colour type and depth.
   case png = "PNG"
+  /// Windows bitmaps.
   case bmp = "BMP"
+  /// Its first frame.
   case gif = "GIF"
+  /// Lossy and lossless.
   case webp = "WebP"
 
   /// Nil when the bytes begin like none of them.

@@ -9,7 +9,12 @@ import TensorCore
 public struct DenseNet: Module {
   /// The published depths.
   public enum Variant: String, Sendable, CaseIterable {
-    case densenet121, densenet169, densenet201
+    /// Blocks of 6, 12, 24 and 16 layers.
+    case densenet121
+    /// Blocks of 6, 12, 32 and 32 layers.
+    case densenet169
+    /// Blocks of 6, 12, 48 and 32 layers.
+    case densenet201
 
     /// Layers of the four dense blocks.
     public var blocks: [Int] {

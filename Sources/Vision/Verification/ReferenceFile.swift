@@ -7,8 +7,11 @@ import TensorCore
 public struct ReferenceFile: Sendable {
   /// Which model the file describes.
   public enum Model: String, Sendable {
+    /// The whole classifier.
     case resizerDenseNet121 = "resizer+densenet121"
+    /// The backbone by itself.
     case denseNet121 = "densenet121"
+    /// The resizer by itself.
     case resizer
   }
 
@@ -102,10 +105,15 @@ public struct ReferenceFile: Sendable {
 
 /// What is wrong with a reference file.
 public enum ReferenceError: Error, Sendable, CustomStringConvertible {
+  /// The metadata lack a key.
   case missingMetadata(path: String, key: String)
+  /// A value in the metadata makes no sense.
   case badMetadata(path: String, key: String, value: String)
+  /// A tensor that the comparison needs is not there.
   case missingTensor(path: String, name: String)
+  /// A tensor has another shape than the model's.
   case wrongShape(path: String, name: String, found: [Int], expected: [Int])
+  /// A tensor belongs to nothing in the model.
   case unknownTensor(path: String, name: String)
 
   /// What is wrong with which file, in one line.

@@ -192,7 +192,7 @@ private final class Replay {
     let norms = try zip(names, trainable).compactMap { name, parameter in
       reference.contains(name) ? norm(try reference.floats(name, shape: parameter.shape)) : nil
     }
-    let floor = 1e-3 * median(norms)
+    let floor = norms.isEmpty ? 0 : 1e-3 * median(norms)
     for (name, parameter) in zip(names, trainable) where reference.contains(name) {
       guard let gradient = gradients[parameter.tensor] else {
         throw ReferenceError.unknownTensor(path: reference.path, name: name)
@@ -279,11 +279,4 @@ private struct RootedModule: Module {
 
 private func norm(_ values: [Float]) -> Double {
   values.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-}
-
-private func median(_ values: [Double]) -> Double {
-  guard !values.isEmpty else { return 0 }
-  let sorted = values.sorted()
-  return sorted.count % 2 == 1
-    ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
 }
