@@ -76,7 +76,8 @@ let package = Package(
       name: "TiledConvolutionTests",
       dependencies: ["Operations", "TensorCore", "OpenCLRuntime", "ReferenceOperations"]),
     .testTarget(
-      name: "VisionTests", dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime"],
+      name: "VisionTests",
+      dependencies: ["Vision", "NeuralNetwork", "Operations", "TensorCore", "OpenCLRuntime", "KernelVerification"],
       resources: [.copy("Fixtures")]),
     .testTarget(
       name: "NeuralNetworkTests",

@@ -5,6 +5,10 @@
 
 // partials[chunk][0][c] = mean of the chunk, [1] = sum of squared deviations from it. The second pass finds the chunk
 // in cache; deviations from the chunk's own mean keep the variance free of cancellation.
+//
+// A channel has the same moments, to the bit, in a slab and in a copy beside others, where vectors may be of another
+// width. Therefore multiply-adds are written out: compilers fuse them or not, and Intel's does one for VEC = 1 and the
+// other for VEC = 4.
 kernel WIDE void moments_partial(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
                                  int channels, float preSlope, global float *partials) {
   const int c = get_global_id(0) * VEC;
@@ -19,7 +23,7 @@ kernel WIDE void moments_partial(global const stored *x, int xOffset, int xStrid
   vfloat squares = 0.0f;
   for (int i = 0; i < count; i++) {
     const vfloat d = APPLY_PRE(SLOAD(p + (long)i * xStride), preSlope) - mean;
-    squares += d * d;
+    squares = fma(d, d, squares);
   }
   VSTORE(mean, partials + (long)chunk * 2 * channels + c);
   VSTORE(squares, partials + ((long)chunk * 2 + 1) * channels + c);
@@ -37,7 +41,7 @@ kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunk
   vfloat sum = 0.0f, rest = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
-    const vfloat term = VLOAD(partials + (long)i * 2 * channels + c) * n - rest;
+    const vfloat term = fma(VLOAD(partials + (long)i * 2 * channels + c), (vfloat)(n), -rest);
     const vfloat next = sum + term;
     rest = (next - sum) - term;
     sum = next;
@@ -48,7 +52,7 @@ kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunk
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
     const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - m;
-    const vfloat term = VLOAD(partials + ((long)i * 2 + 1) * channels + c) + d * d * n - rest;
+    const vfloat term = fma(d * d, (vfloat)(n), VLOAD(partials + ((long)i * 2 + 1) * channels + c)) - rest;
     const vfloat next = squares + term;
     rest = (next - squares) - term;
     squares = next;

@@ -95,7 +95,8 @@ struct Tune: ParsableCommand {
         let ratio = chosen == nil ? 1 : timing.ratio
         say(
           String(format: "%10.3f  %10.3f  %5.2f  ", standard, standard * ratio, ratio)
-            + "\(record.pass.rawValue) \(record.members[timing.member].convolution.label)")
+            + "\(record.pass.rawValue) \(record.members[timing.member].convolution.label)"
+            + (record.dtype == .float32 ? "" : ", \(record.dtype)"))
       }
       let launches = record.members.reduce(0) { $0 + $1.launches }
       let wrong = record.trials.filter { $0.ratio == nil && $0.timings.isEmpty }.count

@@ -8,6 +8,8 @@ import TensorCore
 /// hardly more programs than another: one where two passes shared it.
 package struct TuningTask: Sendable {
   package let pass: ConvolutionPass
+  /// The type of images and results, of all members.
+  package let dtype: DType
   /// By work, most first.
   package let members: [TuningRecord.Member]
   package let standard: ConvolutionConfiguration
@@ -19,7 +21,7 @@ package struct TuningTask: Sendable {
   package static func tasks(of plan: StepPlan, on description: DeviceDescription) throws -> [TuningTask] {
     let algorithm = ConvolutionAlgorithm.choose(for: description)
     return ConvolutionPass.allCases.flatMap { pass in
-      // Convolutions of one shape have one configuration whatever is pending, so they belong together as well.
+      // Convolutions of one shape and type have one configuration whatever is pending, so they belong together as well.
       var groups: [(programs: Set<PlannedProgram>, calls: [ConvolutionCall])] = []
       for call in plan.convolutions where pass != .inputGradient || call.wantsInputGradient {
         let device = Device(planning: description)
@@ -28,7 +30,7 @@ package struct TuningTask: Sendable {
         var joined = (programs: Set(device.takePlan().map(\.program).filter(\.isOfAConvolution)), calls: [call])
         for group in groups
         where !group.programs.isDisjoint(with: joined.programs)
-          || group.calls.contains(where: { $0.geometry == call.geometry })
+          || group.calls.contains(where: { $0.geometry == call.geometry && $0.dtype == call.dtype })
         {
           joined = (joined.programs.union(group.programs), group.calls + joined.calls)
         }
@@ -48,6 +50,7 @@ package struct TuningTask: Sendable {
     _ algorithm: ConvolutionAlgorithm, on description: DeviceDescription
   ) {
     self.pass = pass
+    dtype = all[0].dtype
     // One call for each shape, the most frequent.
     calls = Dictionary(grouping: all, by: \.geometry).values
       .compactMap { same in same.max { launches[$0, default: 0] < launches[$1, default: 0] } }
@@ -70,7 +73,7 @@ package struct TuningTask: Sendable {
   private var work: Double { members.reduce(0) { $0 + $1.convolution.flops * Double($1.launches) } }
 
   /// Says which it is; the same in another run over the same step.
-  package var name: String { TuningRecord.name(of: members, pass) }
+  package var name: String { TuningRecord.name(of: members, pass, dtype) }
 
   /// At most three members to time, of much, middling and little work, with the launches that each stands for.
   fileprivate var representatives: [(member: Int, weight: Double)] {
@@ -115,21 +118,39 @@ package struct TuningRecord: Codable, Sendable {
   }
 
   package var pass: ConvolutionPass
+  /// The type of images and results; nil in files from before there was a choice.
+  private var storage: DType?
   package var members: [Member]
   package var standard: ConvolutionConfiguration
   package var chosen: ConvolutionConfiguration
   package var trials: [Trial]
 
-  package var name: String { Self.name(of: members, pass) }
+  package init(
+    pass: ConvolutionPass, dtype: DType, members: [Member], standard: ConvolutionConfiguration,
+    chosen: ConvolutionConfiguration, trials: [Trial]
+  ) {
+    self.pass = pass
+    storage = dtype
+    self.members = members
+    self.standard = standard
+    self.chosen = chosen
+    self.trials = trials
+  }
 
-  fileprivate static func name(of members: [Member], _ pass: ConvolutionPass) -> String {
+  /// The type of images and results.
+  package var dtype: DType { storage ?? .float32 }
+
+  package var name: String { Self.name(of: members, pass, dtype) }
+
+  fileprivate static func name(of members: [Member], _ pass: ConvolutionPass, _ dtype: DType) -> String {
     let first = members.first?.convolution.label ?? ""
     return "\(pass.rawValue) \(first)" + (members.count > 1 ? " and \(members.count - 1) more" : "")
+      + (dtype == .float32 ? "" : ", \(dtype)")
   }
 
   /// Whether it answers that task.
   package func answers(_ task: TuningTask) -> Bool {
-    pass == task.pass && members == task.members && standard == task.standard
+    pass == task.pass && dtype == task.dtype && members == task.members && standard == task.standard
   }
 }
 
@@ -210,7 +231,8 @@ package struct ConvolutionTuner {
       if let ratio = again.ratio, ratio < Self.adoption { chosen = again.configuration }
     }
     return TuningRecord(
-      pass: task.pass, members: task.members, standard: task.standard, chosen: chosen, trials: trials)
+      pass: task.pass, dtype: task.dtype, members: task.members, standard: task.standard, chosen: chosen,
+      trials: trials)
   }
 
   /// As many as the budget allows, the same ones each time, and of each kernel as many: their spaces differ in size.
@@ -268,7 +290,9 @@ package struct ConvolutionTuner {
         let squares = Tensor(uninitialized: [], on: device)
         expected.addSum(.squares, factor: 1 / Float(expected.shape.count), to: squares)
         // Twice: both sides may be off.
-        let limit = 2 * tolerance(terms: task.members[member].convolution.terms(of: task.pass))
+        let limit =
+          2 * tolerance(terms: task.members[member].convolution.terms(of: task.pass))
+          + 2 * expected.dtype.storageRoundoff
         let mean = try squares.item()
         trial.run(task.standard)
         let once = max(try Self.seconds(1, on: device) { trial.run(task.standard) }, 1e-6)

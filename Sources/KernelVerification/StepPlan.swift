@@ -80,7 +80,7 @@ extension ConvolutionCall {
     let algorithm = ConvolutionAlgorithm.choose(for: description)
     return Dictionary(
       uniqueKeysWithValues: ConvolutionPass.allCases.map {
-        ($0, description.configuration(of: $0, geometry, algorithm))
+        ($0, description.configuration(of: $0, geometry, dtype, algorithm))
       })
   }
 

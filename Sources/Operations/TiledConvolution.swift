@@ -76,7 +76,9 @@ package struct TiledConvolution: ConvolutionKernels {
     let g = geometry
     let device = x.device
     let rows = g.batch * g.outHeight * g.outWidth
-    guard case .tiled(let tile) = device.configuration(of: .forward, g, .tiled) else { preconditionFailure("no tile") }
+    guard case .tiled(let tile) = device.configuration(of: .forward, g, x.base.dtype, .tiled) else {
+      preconditionFailure("no tile")
+    }
     let options =
       tile.options + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
@@ -113,7 +115,7 @@ package struct TiledConvolution: ConvolutionKernels {
 
     let phases = g.strideHeight * g.strideWidth
     let rows = Self.gradientRows(g) / phases
-    guard case .tiled(let tile) = device.configuration(of: .inputGradient, g, .tiled) else {
+    guard case .tiled(let tile) = device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) else {
       preconditionFailure("no tile")
     }
     let groups = (rows + tile.rows - 1) / tile.rows
@@ -153,7 +155,10 @@ package struct TiledConvolution: ConvolutionKernels {
     let rows = Self.filterRows(g)
     let pixels = g.batch * g.outHeight * g.outWidth
     let size = rows * g.outputs
-    guard case .tiledFilterGradient(let tile, let perUnit) = device.configuration(of: .filterGradient, g, .tiled) else {
+    guard
+      case .tiledFilterGradient(let tile, let perUnit) = device.configuration(
+        of: .filterGradient, g, x.base.dtype, .tiled)
+    else {
       preconditionFailure("no tile")
     }
     let wanted = perUnit * device.description.computeUnits / tile.groups(rows, g.outputs)

@@ -10,7 +10,7 @@ struct VectorConvolution: ConvolutionKernels {
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor,
     leavingMoments: Bool
   ) -> PartialMoments? {
-    switch x.device.configuration(of: .forward, geometry, algorithm) {
+    switch x.device.configuration(of: .forward, geometry, x.base.dtype, algorithm) {
     case .narrow(let pixels, let blocks):
       NarrowConvolution(geometry).forward(x, filter: filter, bias: bias, to: y, pixels: pixels, blocks: blocks)
       return nil
@@ -32,7 +32,7 @@ struct VectorConvolution: ConvolutionKernels {
   func inputGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore
   ) {
-    let configuration = x.device.configuration(of: .inputGradient, geometry, algorithm)
+    let configuration = x.device.configuration(of: .inputGradient, geometry, x.base.dtype, algorithm)
     if configuration == .gather { return gatherInputGradient(geometry, x, filter: filter, dy, store) }
     let dx = store.destination(for: x.base)
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
@@ -62,7 +62,7 @@ struct VectorConvolution: ConvolutionKernels {
   func filterGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
   ) {
-    switch x.device.configuration(of: .filterGradient, geometry, algorithm) {
+    switch x.device.configuration(of: .filterGradient, geometry, x.base.dtype, algorithm) {
     case .narrowFilterGradient(let vectors, let splits):
       NarrowConvolution(geometry).filterGradient(x, dy, to: dw, vectors: vectors, splitsPerUnit: splits)
     case .winogradFilterGradient(let rows, let vectors, let channels, let tiles, let splits):

@@ -39,7 +39,7 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
 }
 
 /// The type of a tensor's elements on the device.
-public enum DType: Sendable, Hashable {
+public enum DType: String, Sendable, Hashable, Codable {
   /// Single precision: values, weights and gradients.
   case float32
   /// 16 bits of which 11 are the fraction's: values between layers and their gradients. Nothing beyond 65504.

@@ -86,20 +86,22 @@ import Testing
     var device = try Self.devices()[0].0
     let geometry = Self.geometries[0]
     let choice = ConvolutionConfiguration.vector(pixels: 6, vectors: 3, tiles: 2)
-    let standard = device.configuration(of: .forward, geometry, .winograd)
+    let standard = device.configuration(of: .forward, geometry, .float32, .winograd)
     var table = ConvolutionTable(date: "today")
-    table[.forward, geometry] = choice
-    table[.inputGradient, geometry] = .vector(pixels: 100, vectors: 3, tiles: 2)
+    table[.forward, geometry, .float32] = choice
+    table[.inputGradient, geometry, .float32] = .vector(pixels: 100, vectors: 3, tiles: 2)
     device.convolutionTable = table
     #expect(choice != standard)
-    #expect(device.configuration(of: .forward, geometry, .winograd) == choice)
-    #expect(device.configuration(of: .forward, geometry.withBatch(9), .winograd) == choice)
+    #expect(device.configuration(of: .forward, geometry, .float32, .winograd) == choice)
+    #expect(device.configuration(of: .forward, geometry.withBatch(9), .float32, .winograd) == choice)
     #expect(
-      device.configuration(of: .inputGradient, geometry, .winograd)
+      device.configuration(of: .inputGradient, geometry, .float32, .winograd)
         == .standard(.inputGradient, geometry, .winograd, on: device))
-    #expect(device.configuration(of: .forward, Self.geometries[1], .winograd) != choice)
+    #expect(device.configuration(of: .forward, Self.geometries[1], .float32, .winograd) != choice)
+    // For images of another type it says nothing.
+    #expect(device.configuration(of: .forward, geometry, .bfloat16, .winograd) == standard)
     ConvolutionConfiguration.$forced.withValue([.forward: standard]) {
-      #expect(device.configuration(of: .forward, geometry, .winograd) == standard)
+      #expect(device.configuration(of: .forward, geometry, .float32, .winograd) == standard)
     }
     // Passed off as another device it is not the one that was measured.
     #expect(

@@ -101,7 +101,7 @@ import Testing
     var device = try DeviceSelection.pick("cpu")
     var table = ConvolutionTable(date: "yesterday")
     let shape = ConvolutionGeometry(input: [1, 9, 9, 16], filter: [3, 3, 16, 32], strides: (1, 1), padding: .same)
-    table[.forward, shape] = .vector(pixels: 4, vectors: 1, tiles: 2)
+    table[.forward, shape, .float32] = .vector(pixels: 4, vectors: 1, tiles: 2)
     for choice in [table, nil] {
       device.convolutionTable = choice
       let kernels = KernelChoice(of: device)

@@ -1,11 +1,14 @@
 import OpenCLRuntime
 import Synchronization
+import TensorCore
 
-/// Measured choices of configurations by pass and shape, whatever the batch; see `ConvolutionChoices`.
+/// Measured choices of configurations by pass, shape and type of the images, whatever the batch; see
+/// `ConvolutionChoices`.
 package struct ConvolutionTable: Sendable, Hashable, Codable {
   private struct Key: Hashable, Codable {
     var pass: ConvolutionPass
     var shape: ConvolutionGeometry
+    var dtype: DType
   }
 
   private var entries: [Key: ConvolutionConfiguration] = [:]
@@ -16,10 +19,12 @@ package struct ConvolutionTable: Sendable, Hashable, Codable {
   package init(date: String) { self.date = date }
 
   /// The choice for a pass of convolutions like that one, of any batch: a smaller last batch must not need programs of
-  /// its own.
-  package subscript(pass: ConvolutionPass, geometry: ConvolutionGeometry) -> ConvolutionConfiguration? {
-    get { entries[Key(pass: pass, shape: geometry.withBatch(1))] }
-    set { entries[Key(pass: pass, shape: geometry.withBatch(1))] = newValue }
+  /// its own. What is fastest for images of 32 bits need not be for those of 16.
+  package subscript(
+    pass: ConvolutionPass, geometry: ConvolutionGeometry, dtype: DType
+  ) -> ConvolutionConfiguration? {
+    get { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype)] }
+    set { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype)] = newValue }
   }
 
   private enum CodingKeys: CodingKey { case date, choices }
@@ -57,13 +62,13 @@ extension DeviceDescription {
     summary + ", " + (convolutionTable.map { "kernels tuned \($0.date.prefix(10))" } ?? "default kernels")
   }
 
-  /// How a pass is computed on such a device: as `forced`, or as the device's table says where that is legal, or by the
-  /// standard.
+  /// How a pass over images of that type is computed on such a device: as `forced`, or as the device's table says where
+  /// that is legal, or by the standard.
   package func configuration(
-    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ dtype: DType, _ algorithm: ConvolutionAlgorithm
   ) -> ConvolutionConfiguration {
     if let forced = ConvolutionConfiguration.forced[pass] { return forced }
-    if let measured = convolutionTable?[pass, geometry],
+    if let measured = convolutionTable?[pass, geometry, dtype],
       ConvolutionSpace(pass, geometry, algorithm, on: self).violation(of: measured) == nil
     {
       return measured
@@ -77,21 +82,23 @@ final class ConvolutionChoices: Sendable {
   private struct Key: Hashable {
     var pass: ConvolutionPass
     var geometry: ConvolutionGeometry
+    var dtype: DType
     var algorithm: ConvolutionAlgorithm
   }
 
   private let known = Mutex<[Key: ConvolutionConfiguration]>([:])
 
   func configuration(
-    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm, on device: Device
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ dtype: DType, _ algorithm: ConvolutionAlgorithm,
+    on device: Device
   ) -> ConvolutionConfiguration {
     guard ConvolutionConfiguration.forced.isEmpty else {
-      return device.description.configuration(of: pass, geometry, algorithm)
+      return device.description.configuration(of: pass, geometry, dtype, algorithm)
     }
     return known.withLock { known in
-      let key = Key(pass: pass, geometry: geometry, algorithm: algorithm)
+      let key = Key(pass: pass, geometry: geometry, dtype: dtype, algorithm: algorithm)
       if let configuration = known[key] { return configuration }
-      let configuration = device.description.configuration(of: pass, geometry, algorithm)
+      let configuration = device.description.configuration(of: pass, geometry, dtype, algorithm)
       known[key] = configuration
       return configuration
     }
@@ -100,8 +107,8 @@ final class ConvolutionChoices: Sendable {
 
 extension Device {
   func configuration(
-    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ dtype: DType, _ algorithm: ConvolutionAlgorithm
   ) -> ConvolutionConfiguration {
-    cached("convolution choices") { ConvolutionChoices() }.configuration(of: pass, geometry, algorithm, on: self)
+    cached("convolution choices") { ConvolutionChoices() }.configuration(of: pass, geometry, dtype, algorithm, on: self)
   }
 }

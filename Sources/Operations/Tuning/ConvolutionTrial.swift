@@ -21,13 +21,14 @@ package struct ConvolutionTrial {
     kernels = ConvolutionAlgorithm.choose(for: device.description).kernels
     let g = call.geometry
     let values = Self.values
-    let base = Self.tensor([g.batch, g.height, g.width, g.inputs], stride: call.inputStride, values, on: device)
+    let base = Self.tensor(
+      [g.batch, g.height, g.width, g.inputs], stride: call.inputStride, values, call.dtype, on: device)
     let affine = call.hasAffine ? Self.tensor([3, g.inputs], stride: g.inputs, values, on: device) : nil
     x = DeferredTensor(base, Prologue(preSlope: call.preSlope, affine: affine, postSlope: call.postSlope))
     filter = Self.tensor(
       [g.kernelHeight, g.kernelWidth, g.inputs, g.outputs], stride: g.outputs, values, on: device)
     bias = call.hasBias ? Self.tensor([g.outputs], stride: g.outputs, values, on: device) : nil
-    y = Self.tensor(g.outputShape, stride: call.outputStride, values, on: device)
+    y = Self.tensor(g.outputShape, stride: call.outputStride, values, call.dtype, on: device)
     tape.watch(base)
     if let affine { tape.watch(affine) }
     if pass == .inputGradient, call.inputStride > g.inputs {
@@ -56,7 +57,7 @@ package struct ConvolutionTrial {
     ConvolutionConfiguration.$forced.withValue([pass: configuration]) {
       switch pass {
       case .forward:
-        let result = Tensor(uninitialized: y.shape, on: y.device)
+        let result = Tensor(uninitialized: y.shape, on: y.device, dtype: y.dtype)
         _ = forward(to: result)
         return result
       case .inputGradient:
@@ -86,14 +87,19 @@ package struct ConvolutionTrial {
   }
 
   /// A tensor of repeated values, the first channels of rows of `stride`.
-  private static func tensor(_ shape: Shape, stride: Int, _ values: [Float], on device: Device) -> Tensor {
-    let storage = Storage(device: device, rows: shape.rows, channels: stride)
+  private static func tensor(
+    _ shape: Shape, stride: Int, _ values: [Float], _ dtype: DType = .float32, on device: Device
+  ) -> Tensor {
+    var storage = Storage(device: device, rows: shape.rows, channels: stride)
     let count = shape.rows * stride
     values.withUnsafeBytes { bytes in
       for start in Swift.stride(from: 0, to: count, by: values.count) {
         let part = UnsafeRawBufferPointer(rebasing: bytes.prefix(min(values.count, count - start) * 4))
         storage.buffer.write(part, at: start * 4)
       }
+    }
+    if dtype != .float32 {
+      storage = Tensor(storage: storage, shape: [shape.rows, stride]).cast(to: dtype).storage
     }
     return stride == shape.channels
       ? Tensor(storage: storage, shape: shape)
