@@ -62,10 +62,10 @@
 // Float4s of a step that a work-item fetches.
 #define SLOTS_A ((TM * TK / 4 + ITEMS - 1) / ITEMS)
 #define SLOTS_B ((TN * TK / 4 + ITEMS - 1) / ITEMS)
-// The sums of the epilogue reuse the memory of the tiles.
+// The sums of the epilogue and the moments reuse the memory of the tiles.
 #define TILE_SIZE (TK * (LDA + LDB))
 #define SUM_SIZE (2 * RN * ITEMS)
-#define LOCAL_SIZE (EPILOGUE && EAFFINE && SUM_SIZE > TILE_SIZE ? SUM_SIZE : TILE_SIZE)
+#define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILE_SIZE ? SUM_SIZE : TILE_SIZE)
 // A row or column that lies in no image.
 #define OUTSIDE (-(1 << 30))
 

@@ -14,8 +14,9 @@ package struct MomentsTarget {
   ///   - groups: work-items, in the order of their pixels.
   ///   - standIn: any tensor, an argument in the place of moments that are not there.
   init(of y: Tensor?, groups: Int, standIn: Tensor) {
-    // With less than 16 pixels a group, writing and joining them would cost more than another pass over the result.
-    guard Self.isUsed, let y, groups * 16 <= y.rows else {
+    // With less than 16 pixels a group, the last apart, writing and joining them would cost more than another pass over
+    // the result.
+    guard Self.isUsed, let y, (groups - 1) * 16 < y.rows else {
       (arguments, left) = ([.buffer(standIn.storage.buffer), .int(0)], nil)
       return
     }

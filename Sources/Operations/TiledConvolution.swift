@@ -33,7 +33,7 @@ package struct TiledConvolution: ConvolutionKernels {
     /// Quads of `extent` rows or columns that a work-item fetches for a step.
     package func quads(_ extent: Int) -> Int { (extent * terms / 4 + items - 1) / items }
 
-    /// Local memory of a work-group, by the macros of the kernel; with `sums` those of an affine's gradient.
+    /// Local memory of a work-group, by the macros of the kernel; with `sums` those of an affine's gradient or the moments.
     package func localBytes(sums: Bool) -> Int {
       16 * max(terms * (rows / 4 + 1 + columns / 4 + 1), sums ? 2 * across * items : 0)
     }
