@@ -25,6 +25,7 @@ ImageNet weights expect normalised photos: take the result through `fovea import
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,9 +75,18 @@ def weights_of(o):
     return o.weights or os.path.join(o.run, "best.safetensors")
 
 
+def program(o):
+    builds = [build for build in (".build/release/fovea", ".build/debug/fovea") if os.path.exists(build)]
+    path = shutil.which(o.fovea or max(builds, key=os.path.getmtime, default="fovea"))
+    if path is None:
+        fail(f"there is no {o.fovea or 'fovea'}: build it with swift build -c release, or name it by --fovea")
+    return path
+
+
 def check(o):
     import numpy as np
     from safetensors.numpy import load_file
+    fovea = program(o)
     case = options_of_run(o.run)
     twin = twin_of(case, softmax=False)
     load_into(twin, weights_of(o))
@@ -88,7 +98,7 @@ def check(o):
             part.save_weights(path)
             fresh.load_weights(path)
         path = os.path.join(folder, "ours.safetensors")
-        command = [o.fovea, "predict", "--run", o.run, "--weights", weights_of(o), "--save", path, "--csv", *o.photos]
+        command = [fovea, "predict", "--run", o.run, "--weights", weights_of(o), "--save", path, "--csv", *o.photos]
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
             fail("fovea predict failed")
         ours = load_file(path)
@@ -197,7 +207,7 @@ def main():
         t.add_argument("--run", default="runs/latest", help="folder of the run (default: %(default)s)")
         t.add_argument("--weights", help="other weights than the run's best")
         if task == "check":
-            t.add_argument("--fovea", default=".build/debug/fovea", help="the program (default: %(default)s)")
+            t.add_argument("--fovea", help="the program (default: the newest build, else that in PATH)")
             t.add_argument("--limit", type=float, default=1e-5, help="largest error (default: %(default)s)")
             t.add_argument("photos", nargs="+", metavar="PHOTO")
         else:
