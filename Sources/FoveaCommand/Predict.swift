@@ -8,9 +8,9 @@ struct Predict: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Classify photos: files, folders, or a list on standard input.",
     discussion: """
-      fovea predict photo.jpg                     with the latest run
-      fovea predict --run runs/pets --csv photos/
-      find . -name '*.jpg' | fovea predict --json -
+        fovea predict photo.jpg                     with the latest run
+        fovea predict --run runs/pets --csv photos/
+        find . -name '*.jpg' | fovea predict --json -
 
       Photos that cannot be decoded are named on standard error; when one of them was named itself, the exit status is 1.
       """)

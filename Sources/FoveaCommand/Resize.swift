@@ -8,9 +8,9 @@ struct Resize: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Resize photos with the resizer that a run has learned: any photo, to any size.",
     discussion: """
-      fovea resize photo.jpg --output small.png             by the run's ratio
-      fovea resize photos/ --output small/ --scale 0.5
-      fovea resize photo.jpg --output both.png --size 200x300 --compare
+        fovea resize photo.jpg --output small.png             by the run's ratio
+        fovea resize photos/ --output small/ --scale 0.5
+        fovea resize photo.jpg --output both.png --size 200x300 --compare
 
       The photo keeps its own size and shape until the resizer sees it; it isn't squashed first, as in training.
       """)
