@@ -189,7 +189,7 @@ struct TrainingRun {
     if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
       say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
     }
-    if let best = loop.progress.history.best { say("Best     \(text(of: best))") }
+    if let best = loop.progress.history.best { say("Best     \(text(of: best, in: folder))") }
     say(
       "Wrote \(folder.path): report.html, model.safetensors (last), best.safetensors, history.json, history.csv, "
         + "steps.csv, tensorboard, config.json" + (pictures == nil ? "" : ", resized.png"))
@@ -211,10 +211,11 @@ struct TrainingRun {
   private static func eventFolder(of folder: RunDirectory) -> String { folder.path(of: "tensorboard") }
 
   /// What the best weights reach, and with which statistics.
-  private func text(of best: EpochRecord) -> String {
+  private func text(of best: EpochRecord, in folder: RunDirectory) -> String {
     let isReestimated = best.valAccuracyReestimated ?? 0 > best.valAccuracy
     return "epoch \(best.epoch): validation accuracy \(String(format: "%.4f", best.bestValAccuracy)) with "
-      + (isReestimated ? "re-estimated statistics (fovea evaluate --reestimate-statistics)" : "moving statistics")
+      + (isReestimated
+        ? "re-estimated statistics (fovea evaluate --run \(folder.path) --reestimate-statistics)" : "moving statistics")
   }
 
   private func position(_ progress: TrainingProgress) -> String {
