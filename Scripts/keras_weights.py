@@ -9,7 +9,7 @@ Usage (`PYTHON` is that environment's python):
 
     PYTHON Scripts/keras_weights.py check --run runs/pets PHOTO...          # the run's weights, in Keras and in Fovea
     PYTHON Scripts/keras_weights.py export --run runs/pets pets.keras       # or .weights.h5: the run as a Keras file
-    PYTHON Scripts/keras_weights.py import densenet.weights.h5 densenet.safetensors --model densenet121 --classes 1000
+    PYTHON Scripts/keras_weights.py import densenet.weights.h5 densenet.safetensors         # Keras's file for Fovea
 
 `check` loads the run's best.safetensors into the model of Scripts/keras_reference.py, by name, and compares `resized`,
 logits and probabilities on the photos as `fovea predict --save` read them; it writes the weights to .weights.h5 and reads
@@ -18,15 +18,19 @@ larger of 1 and the largest value.
 
 `export` to .keras needs Scripts/keras_reference.py beside the program that reads it, for the layer of the plain resize.
 `import` builds the Keras model, lets Keras read the file (any that its load_weights reads), and writes Keras's names, which
-`fovea import` and `train --weights` understand.
+`fovea import` and `train --weights` understand. Which DenseNet it is, with how many classes or without its last layer
+(include_top=False), the file tells by its shapes; models with a resizer are named by --model and its options. Keras's own
+ImageNet weights expect normalised photos: take the result through `fovea import --normalization imagenet`.
 """
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import types
+import warnings
 
 import keras_reference as reference
 
@@ -71,9 +75,18 @@ def weights_of(o):
     return o.weights or os.path.join(o.run, "best.safetensors")
 
 
+def program(o):
+    builds = [build for build in (".build/release/fovea", ".build/debug/fovea") if os.path.exists(build)]
+    path = shutil.which(o.fovea or max(builds, key=os.path.getmtime, default="fovea"))
+    if path is None:
+        fail(f"there is no {o.fovea or 'fovea'}: build it with swift build -c release, or name it by --fovea")
+    return path
+
+
 def check(o):
     import numpy as np
     from safetensors.numpy import load_file
+    fovea = program(o)
     case = options_of_run(o.run)
     twin = twin_of(case, softmax=False)
     load_into(twin, weights_of(o))
@@ -85,7 +98,7 @@ def check(o):
             part.save_weights(path)
             fresh.load_weights(path)
         path = os.path.join(folder, "ours.safetensors")
-        command = [o.fovea, "predict", "--run", o.run, "--weights", weights_of(o), "--save", path, "--csv", *o.photos]
+        command = [fovea, "predict", "--run", o.run, "--weights", weights_of(o), "--save", path, "--csv", *o.photos]
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
             fail("fovea predict failed")
         ours = load_file(path)
@@ -122,18 +135,68 @@ def export(o):
     print(f"Wrote {o.file}")
 
 
+# By their number of convolutions.
+DENSENETS = {120: "DenseNet121", 168: "DenseNet169", 200: "DenseNet201"}
+
+
+def kernel_shapes(path):
+    """The shapes of all kernels in one of Keras's files: .weights.h5, .keras or the older .h5."""
+    import io
+    import zipfile
+    import h5py
+    shapes = []
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset) and item.ndim in (2, 4) and not name.startswith("optimizer"):
+            shapes.append(item.shape)
+
+    try:
+        file = path
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                file = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(file) as weights:
+            weights.visititems(note)
+    except FileNotFoundError:
+        fail(f"there is no file {path}")
+    except (OSError, KeyError) as error:
+        fail(f"{path} is not a file of Keras's weights: {error}")
+    return shapes
+
+
 def import_weights(o):
     import numpy as np
     from safetensors.numpy import save_file
-    o.resize = "exact"
-    twin = twin_of(o, softmax=True)
-    target = twin.parts[0] if len(twin.parts) == 1 else twin.keras_model()
+    shapes = kernel_shapes(o.source)
+    found = [shape[1] for shape in shapes if len(shape) == 2]
+    if o.model is None:
+        convolutions = sum(len(shape) == 4 for shape in shapes)
+        if convolutions not in DENSENETS or len(found) > 1:
+            fail(f"{o.source} holds {convolutions} convolutions and {len(found)} dense layers, which is no DenseNet by "
+                 "itself: name a model with a resizer by --model")
+        name = DENSENETS[convolutions]
+        o.model = name.lower()
+        target = getattr(reference.keras.applications, name)(
+            weights=None, include_top=bool(found), classes=found[0] if found else 1000, input_shape=(224, 224, 3),
+            name=o.model)
+        weights = {f"{o.model}/{variable.path}": variable for variable in target.weights}
+        classes = f"{found[0]} classes" if found else "without its last layer"
+    else:
+        o.resize, o.classes = "exact", found[0] if found else 2
+        twin = twin_of(o, softmax=True)
+        target, weights = twin.parts[0] if len(twin.parts) == 1 else twin.keras_model(), twin.weights
+        classes = f"{o.classes} classes" if found else "no classes"
     try:
-        target.load_weights(o.source)
+        with warnings.catch_warnings(record=True) as skipped:
+            warnings.simplefilter("always")
+            target.load_weights(o.source)
+        problem = next((str(w.message) for w in skipped if "freshly-initialized" in str(w.message)), None)
     except (OSError, ValueError) as error:
-        fail(f"{o.source}: {str(error).splitlines()[0]}")
-    save_file({name: np.asarray(variable) for name, variable in twin.weights.items()}, o.file, {"model": o.model})
-    print(f"Wrote {o.file}: {len(twin.weights)} tensors")
+        problem = str(error)
+    if problem:
+        fail(f"{o.source} does not fit {o.model}: {problem.splitlines()[0]}")
+    save_file({name: np.asarray(variable) for name, variable in weights.items()}, o.file, {"model": o.model})
+    print(f"Wrote {o.file}: {o.model}, {classes}, {len(weights)} tensors")
 
 
 def main():
@@ -144,7 +207,7 @@ def main():
         t.add_argument("--run", default="runs/latest", help="folder of the run (default: %(default)s)")
         t.add_argument("--weights", help="other weights than the run's best")
         if task == "check":
-            t.add_argument("--fovea", default=".build/debug/fovea", help="the program (default: %(default)s)")
+            t.add_argument("--fovea", help="the program (default: the newest build, else that in PATH)")
             t.add_argument("--limit", type=float, default=1e-5, help="largest error (default: %(default)s)")
             t.add_argument("photos", nargs="+", metavar="PHOTO")
         else:
@@ -152,13 +215,13 @@ def main():
     t = tasks.add_parser("import")
     t.add_argument("source", help="Keras's file")
     t.add_argument("file", help="safetensors to write")
-    t.add_argument("--model", choices=reference.MODELS, default="densenet121")
+    t.add_argument("--model", choices=[m for m in reference.MODELS if "resizer" in m],
+                   help="a model with a resizer; otherwise it is a DenseNet, which the file tells")
     t.add_argument("--input-size", type=reference.parse_size, default=(300, 300), metavar="HxW")
     t.add_argument("--target-size", type=reference.parse_size, default=(150, 150), metavar="HxW")
     t.add_argument("--filters", type=reference.positive, default=16)
     t.add_argument("--blocks", type=int, default=1)
     t.add_argument("--interpolation", choices=reference.INTERPOLATIONS, default="bilinear")
-    t.add_argument("--classes", type=reference.positive, default=2)
     o = p.parse_args()
     reference.import_numpy()
     reference.import_keras("float32")

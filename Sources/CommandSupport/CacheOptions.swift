@@ -10,7 +10,7 @@ public struct CacheOptions: ParsableArguments {
       discussion: """
         memory takes the number of photos × height × width × 3 bytes. A file of that size is mapped; it is checked \
         when a run begins, and made anew when a photo or the input size has changed. ./memory is a file of that name.
-        """, valueName: "memory|file"))
+        """, valueName: "memory|file"), completion: .file())
   public var cache: Choice?
 
   /// What `--cache` can say.

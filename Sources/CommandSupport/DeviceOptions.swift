@@ -9,7 +9,7 @@ public struct DeviceOptions: ParsableArguments {
     help: """
       auto, gpu, cpu, gpu:1, PLATFORM:DEVICE or part of a name; `fovea devices` lists them. Default: the environment's \
       FOVEA_DEVICE, else auto.
-      """)
+      """, completion: .list(["auto", "gpu", "cpu"]))
   public var device: String?
 
   /// Whether to ignore what `fovea tune` measured.

@@ -9,7 +9,7 @@ public struct ModelOptions: ParsableArguments {
     help: """
       resizer+densenet121, muller+densenet121, or densenet121 for the baseline: a plain resize in front; likewise 169 \
       and 201. Default: resizer+densenet121.
-      """)
+      """, completion: .list(ModelDescription.models))
   public var model: String?
 
   /// The resizer in front of the backbone.
@@ -38,7 +38,9 @@ public struct ModelOptions: ParsableArguments {
   public var blocks: Int?
 
   /// How resizes inside the model interpolate.
-  @Option(help: "Resize inside the model: nearest, bilinear, bicubic, lanczos3 or lanczos5. Default: bilinear.")
+  @Option(
+    help: "Resize inside the model: nearest, bilinear, bicubic, lanczos3 or lanczos5. Default: bilinear.",
+    completion: .list(Interpolation.allCases.map(\.rawValue)))
   public var interpolation: String?
 
   /// How the values between the layers are kept.

@@ -9,14 +9,14 @@ public struct TrainedModelOptions: ParsableArguments {
     help: ArgumentHelp(
       "Folder of a run: its best weights, and its model in place of the defaults below. Default: runs/latest, unless "
         + "--weights is given.",
-      valueName: "dir"))
+      valueName: "dir"), completion: .directory)
   public var run: String?
 
   /// The weights.
   @Option(
     help: ArgumentHelp(
       "Weights as safetensors instead of the run's best ones, or of a model described by the options below.",
-      valueName: "file"))
+      valueName: "file"), completion: .file(extensions: ["safetensors"]))
   public var weights: String?
 
   /// What the model's description is changed to.

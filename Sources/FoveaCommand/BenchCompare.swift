@@ -19,10 +19,10 @@ struct BenchCompare: ParsableCommand {
   @Flag(help: "Time the forward pass in inference instead.")
   var inference = false
 
-  @Option(help: ArgumentHelp("Python that has tensorflow and keras.", valueName: "python"))
+  @Option(help: ArgumentHelp("Python that has tensorflow and keras.", valueName: "python"), completion: .file())
   var keras: String?
 
-  @Option(help: ArgumentHelp("Python that has torch.", valueName: "python"))
+  @Option(help: ArgumentHelp("Python that has torch.", valueName: "python"), completion: .file())
   var torch: String?
 
   @Option(parsing: .upToNextOption, help: "PyTorch's modes: eager, channels-last, compile.")
@@ -31,7 +31,7 @@ struct BenchCompare: ParsableCommand {
   @Option(help: "Times that each takes its turn.")
   var rounds = 3
 
-  @Option(help: ArgumentHelp("Folder of the Python scripts.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Folder of the Python scripts.", valueName: "dir"), completion: .directory)
   var scripts = "Scripts"
 
   func validate() throws {

@@ -8,7 +8,8 @@ struct BenchLoading: ParsableCommand {
     commandName: "loading",
     abstract: "Time the loading of photos, epoch by epoch, with nothing else to do: images/s.")
 
-  @Option(help: ArgumentHelp("Folder of photos, with a sub-folder for each class.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Folder of photos, with a sub-folder for each class.", valueName: "dir"), completion: .directory)
   var data: String
 
   @Option(

@@ -19,7 +19,9 @@ struct BenchScaling: ParsableCommand {
   @Option(help: "Steps to time for each, after two that are not.")
   var steps = 3
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("Also draw the figures (SVG).", valueName: "file"))
+  @Option(
+    name: .shortAndLong, help: ArgumentHelp("Also draw the figures (SVG).", valueName: "file"),
+    completion: .file(extensions: ["svg"]))
   var output: String?
 
   @Flag(help: "Print JSON.")

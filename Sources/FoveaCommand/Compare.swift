@@ -25,10 +25,14 @@ struct Compare: ParsableCommand {
   @Option(help: ArgumentHelp("Seeds 0, 1, … of each arm.", valueName: "n"))
   var seeds = 5
 
-  @Option(help: "The classifier behind the resize: densenet121, densenet169 or densenet201.")
+  @Option(
+    help: "The classifier behind the resize: densenet121, densenet169 or densenet201.",
+    completion: .list(DenseNet.Variant.allCases.map(\.rawValue)))
   var backbone = "densenet121"
 
-  @Option(help: ArgumentHelp("Folder for the runs, compare.md, compare.svg and compare.json.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Folder for the runs, compare.md, compare.svg and compare.json.", valueName: "dir"),
+    completion: .directory)
   var output = "runs/compare"
 
   @Argument(

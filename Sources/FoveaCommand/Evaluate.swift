@@ -12,7 +12,7 @@ struct Evaluate: ParsableCommand {
 
   @OptionGroup(title: "Trained model") var model: TrainedModelOptions
 
-  @Option(help: ArgumentHelp("Folder of photos. Default: the run's.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Folder of photos. Default: the run's.", valueName: "dir"), completion: .directory)
   var data: String?
 
   @Option(

@@ -17,7 +17,7 @@ struct Export: ParsableCommand {
 
   @OptionGroup(title: "Trained model") var model: TrainedModelOptions
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file"))
+  @Option(name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file"), completion: .file())
   var output: String
 
   @Option(help: "onnx or safetensors. Default: by the file's ending.")

@@ -14,12 +14,13 @@ struct Import: ParsableCommand {
       photos, as torchvision's and timm's were, give --normalization imagenet.
       """)
 
-  @Argument(help: "The safetensors file.")
+  @Argument(help: "The safetensors file.", completion: .file(extensions: ["safetensors"]))
   var file: String
 
   @Option(
     name: .shortAndLong,
-    help: ArgumentHelp("The safetensors file to write; without it the fit is only shown.", valueName: "file"))
+    help: ArgumentHelp("The safetensors file to write; without it the fit is only shown.", valueName: "file"),
+    completion: .file(extensions: ["safetensors"]))
   var output: String?
 
   @OptionGroup var model: ModelOptions

@@ -12,7 +12,8 @@ struct Inspect: ParsableCommand {
       """)
 
   @Option(
-    name: .customLong("run"), help: ArgumentHelp("Folder of a run whose model to show.", valueName: "dir"))
+    name: .customLong("run"), help: ArgumentHelp("Folder of a run whose model to show.", valueName: "dir"),
+    completion: .directory)
   var folder: String?
 
   @OptionGroup var model: ModelOptions

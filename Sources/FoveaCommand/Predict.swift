@@ -8,14 +8,14 @@ struct Predict: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Classify photos: files, folders, or a list on standard input.",
     discussion: """
-      fovea predict photo.jpg                     with the latest run
-      fovea predict --run runs/pets --csv photos/
-      find . -name '*.jpg' | fovea predict --json -
+        fovea predict photo.jpg                     with the latest run
+        fovea predict --run runs/pets --csv photos/
+        find . -name '*.jpg' | fovea predict --json -
 
       Photos that cannot be decoded are named on standard error; when one of them was named itself, the exit status is 1.
       """)
 
-  @Argument(help: "Photos, folders of photos, or - for a list on standard input.")
+  @Argument(help: "Photos, folders of photos, or - for a list on standard input.", completion: .file())
   var photos: [String]
 
   @OptionGroup(title: "Trained model") var model: TrainedModelOptions
@@ -31,7 +31,7 @@ struct Predict: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Also write photos (as the model sees them), resized, logits and probabilities to a safetensors file.",
-      valueName: "file"))
+      valueName: "file"), completion: .file(extensions: ["safetensors"]))
   var save: String?
 
   enum OutputFormat: String, EnumerableFlag {

@@ -8,19 +8,19 @@ struct Resize: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Resize photos with the resizer that a run has learned: any photo, to any size.",
     discussion: """
-      fovea resize photo.jpg --output small.png             by the run's ratio
-      fovea resize photos/ --output small/ --scale 0.5
-      fovea resize photo.jpg --output both.png --size 200x300 --compare
+        fovea resize photo.jpg --output small.png             by the run's ratio
+        fovea resize photos/ --output small/ --scale 0.5
+        fovea resize photo.jpg --output both.png --size 200x300 --compare
 
       The photo keeps its own size and shape until the resizer sees it; it isn't squashed first, as in training.
       """)
 
-  @Argument(help: "Photos, folders of photos, or - for a list on standard input.")
+  @Argument(help: "Photos, folders of photos, or - for a list on standard input.", completion: .file())
   var photos: [String]
 
   @Option(
     name: .shortAndLong,
-    help: ArgumentHelp("A .png or .jpg file for one photo, else a folder.", valueName: "path"))
+    help: ArgumentHelp("A .png or .jpg file for one photo, else a folder.", valueName: "path"), completion: .file())
   var output: String
 
   @Option(
@@ -150,8 +150,12 @@ struct Resize: ParsableCommand {
   /// Where each photo's result goes.
   private func outputs(for list: PhotoList) throws -> [String] {
     guard list.count > 0 else { throw ValidationError("no photos \(PhotoList.place(photos))") }
-    let isPicture = ["png", "jpg", "jpeg"].contains((output as NSString).pathExtension.lowercased())
-    if isPicture, !FolderDataset.isFolder(output) {
+    let ending = (output as NSString).pathExtension.lowercased()
+    // Not a folder of such a name, which nobody means.
+    if ["gif", "webp", "bmp", "tif", "tiff", "heic", "avif"].contains(ending), !FolderDataset.isFolder(output) {
+      throw ValidationError("--output \(output): pictures are written as .png or .jpg")
+    }
+    if ["png", "jpg", "jpeg"].contains(ending), !FolderDataset.isFolder(output) {
       guard list.count == 1 else {
         throw ValidationError("--output \(output) is one file for \(list.count) photos: name a folder")
       }

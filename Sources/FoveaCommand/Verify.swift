@@ -12,7 +12,9 @@ struct Verify: ParsableCommand {
       Scripts/keras_reference.py. Exits 1 when something is beyond its limit.
       """)
 
-  @Option(help: ArgumentHelp("Replay this reference file.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Replay this reference file.", valueName: "file"), completion: .file(extensions: ["safetensors"])
+  )
   var reference: String?
 
   @Flag(help: "Check more channels, sizes and kernels than a step needs; that takes minutes.")

@@ -144,6 +144,10 @@ public struct TrainingHistory: Sendable, Codable, Equatable {
   /// Creates an empty history.
   public init() {}
 
+  /// The epoch whose weights are the run's best: that of the highest ``EpochRecord/bestValAccuracy``, the first of several.
+  /// Nil before the first epoch has ended.
+  public var best: EpochRecord? { epochs.max { $0.bestValAccuracy < $1.bestValAccuracy } }
+
   /// Adds a finished epoch.
   public mutating func append(_ record: EpochRecord) {
     epochs.append(record)

@@ -17,16 +17,19 @@ extension RunConfiguration {
 
   /// Chooses the largest micro-batch whose plan fits the limit, and returns that plan.
   ///
-  /// - Parameter keepsMicroBatch: whether the run's micro-batch is decided: then it must fit.
+  /// - Parameters:
+  ///   - keepsMicroBatch: whether the run's micro-batch is decided: then it must fit.
+  ///   - planned: makes the plan of a size.
   mutating func fit(
-    _ limit: MemorySize, keepsMicroBatch: Bool, on device: DeviceDescription
+    _ limit: MemorySize, keepsMicroBatch: Bool, on device: DeviceDescription,
+    planned: (RunConfiguration, DeviceDescription) throws -> MemoryPlan = { try $0.memoryPlan(on: $1) }
   ) throws -> MemoryPlan {
     let sizes = keepsMicroBatch ? [imagesAtOnce] : (1...batchSize).reversed().filter { batchSize % $0 == 0 }
     // Not always the smallest: several micro-batches need memory for the sum of their gradients.
     var least: (images: Int, plan: MemoryPlan)?
     for size in sizes {
       microBatch = size < batchSize ? size : nil
-      let plan = try memoryPlan(on: device)
+      let plan = try planned(self, device)
       if plan.fits(limit.bytes, on: device) { return plan }
       if plan.held < least?.plan.held ?? .max { least = (size, plan) }
     }
@@ -83,11 +86,16 @@ struct MemoryReport: Encodable {
   var batchSize: Int
   var accumulate: Int
   var microBatch: Int?
+  /// Bytes that --memory-limit allows.
+  var memoryLimit: Int?
   var plan: MemoryPlan
   /// Photos on the host that the loaders and the training loop hold, at most.
   var photosOnHost: Int
 
-  init(_ configuration: RunConfiguration, _ plan: MemoryPlan, _ device: DeviceDescription, photosOnHost: Int) {
+  init(
+    _ configuration: RunConfiguration, _ plan: MemoryPlan, limit: MemorySize?, _ device: DeviceDescription,
+    photosOnHost: Int
+  ) {
     self.device = device.summary
     deviceMemory = device.globalMemory
     deviceLargestBuffer = device.maximumAllocation
@@ -95,6 +103,8 @@ struct MemoryReport: Encodable {
     batchSize = configuration.batchSize
     accumulate = configuration.accumulate
     microBatch = configuration.microBatch
+    memoryLimit = limit?.bytes
+    limitLine = limit.map { configuration.memoryLine(plan, $0) }
     self.plan = plan
     self.photosOnHost = photosOnHost
     batches = configuration.batchText
@@ -103,12 +113,14 @@ struct MemoryReport: Encodable {
   }
 
   private let batches: String
+  private let limitLine: String?
   private let usesHostMemory: Bool
   /// Whether the device has as much.
   private let fits: Bool
 
   private enum CodingKeys: CodingKey {
-    case device, deviceMemory, deviceLargestBuffer, model, batchSize, accumulate, microBatch, plan, photosOnHost, fits
+    case device, deviceMemory, deviceLargestBuffer, model, batchSize, accumulate, microBatch, memoryLimit, plan
+    case photosOnHost, fits
   }
 
   /// A table.
@@ -123,8 +135,8 @@ struct MemoryReport: Encodable {
       [
         "Device   \(device)",
         "Model    \(model.model), \(model.inputHeight)×\(model.inputWidth) → \(model.targetHeight)×\(model.targetWidth)",
-        "Batch    \(batches)", "",
-      ] + table("training step, in use at once", plan.training)
+        "Batch    \(batches)",
+      ] + (limitLine.map { ["Memory   \($0)"] } ?? []) + [""] + table("training step, in use at once", plan.training)
       + (plan.replayed > 0 ? [line("later steps, replayed", plan.replayed)] : []) + [""]
       + table("validation step, in use at once", plan.validation) + [
         "", line("held from the device, at most", plan.held, "of \(formatBytes(deviceMemory))"),

@@ -14,13 +14,10 @@ final class RunFiles: Callback {
   }
 
   func epochDidEnd(in loop: TrainingLoop) throws {
-    let epochs = loop.progress.history.epochs
-    try loop.progress.history.write(to: folder)
+    let history = loop.progress.history
+    try history.write(to: folder)
     try save("model.safetensors", loop)
-    let accuracies = epochs.map(\.bestValAccuracy)
-    if let last = accuracies.last, accuracies.dropLast().allSatisfy({ $0 < last }) {
-      try save("best.safetensors", loop)
-    }
+    if history.best?.epoch == history.epochs.last?.epoch { try save("best.safetensors", loop) }
     try writeSkipped()
     if let scale = loop.trainer.lossScale {
       say("Loss scale \(Int(scale.scale)), \(scale.skipped) steps skipped so far, as their gradients were not finite")

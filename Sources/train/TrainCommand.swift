@@ -17,10 +17,12 @@ struct TrainCommand: ParsableCommand {
       """,
     version: "train (fovea) \(foveaVersion)")
 
-  @Option(help: ArgumentHelp("Folder of photos; without it the built-in synthetic set.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Folder of photos; without it the built-in synthetic set.", valueName: "dir"),
+    completion: .directory)
   var data: String?
 
-  @Option(help: ArgumentHelp("Folder for weights, history and pictures.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Folder for weights, history and pictures.", valueName: "dir"), completion: .directory)
   var output = "runs/latest"
 
   @Option(
@@ -30,7 +32,7 @@ struct TrainCommand: ParsableCommand {
         Given again may be --epochs (to train longer, unless the schedule depends on it), --data (when the images have \
         moved), --early-stopping, --profile, --memory-limit (as far as the micro-batches fit it), --device, --workers, --cache, --on-bad-image, --checkpoint-every and --keep. On the same device the result is the \
         same, to the bit, as if the run had never been stopped.
-        """, valueName: "dir"))
+        """, valueName: "dir"), completion: .directory)
   var resume: String?
 
   @Option(
@@ -54,7 +56,7 @@ struct TrainCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Write a trace of the first steps for ui.perfetto.dev: what the decoding threads and the device's queue did.",
-      valueName: "file"))
+      valueName: "file"), completion: .file(extensions: ["json"]))
   var profile: String?
 
   @Option(help: ArgumentHelp("Steps that --profile traces.", valueName: "n"))
@@ -103,11 +105,12 @@ struct TrainCommand: ParsableCommand {
       """)
   var schedule = ScheduleName.constant
 
-  @Option(help: "With --schedule plateau: epochs without a lower validation loss before the rate is lowered.")
-  var plateauPatience = 10
+  @Option(
+    help: "With --schedule plateau: epochs without a lower validation loss before the rate is lowered. Default: 10.")
+  var plateauPatience: Int?
 
-  @Option(help: "With --schedule plateau: what the rate is multiplied by.")
-  var plateauFactor: Float = 0.1
+  @Option(help: "With --schedule plateau: what the rate is multiplied by. Default: 0.1.")
+  var plateauFactor: Float?
 
   @Option(
     help: ArgumentHelp(
@@ -196,8 +199,13 @@ struct TrainCommand: ParsableCommand {
     try positive(workers, "--workers")
     try positive(earlyStopping, "--early-stopping")
     try positive(plateauPatience, "--plateau-patience")
-    guard plateauFactor > 0, plateauFactor < 1 else {
+    if let plateauFactor, !(plateauFactor > 0 && plateauFactor < 1) {
       throw ValidationError("--plateau-factor must lie between 0 and 1, not \(plateauFactor)")
+    }
+    // What would be left out in silence.
+    for (value, name) in [(plateauPatience.map(Float.init), "patience"), (plateauFactor, "factor")]
+    where value != nil && schedule != .plateau {
+      throw ValidationError("--plateau-\(name) is for --schedule plateau; the schedule is \(schedule)")
     }
     try positive(checkpointEvery, "--checkpoint-every")
     try positive(keep, "--keep")
@@ -208,6 +216,9 @@ struct TrainCommand: ParsableCommand {
     if let clipNorm, !(clipNorm > 0) { throw ValidationError("--clip-norm must be positive, not \(clipNorm)") }
     if let weightDecay, !(weightDecay >= 0) {
       throw ValidationError("--weight-decay must be at least 0, not \(weightDecay)")
+    }
+    if let weightDecay, weightDecay > 0, (optimizer ?? .standard(isSynthetic: data == nil)) == .adam {
+      throw ValidationError("--weight-decay is for SGD and AdamW, and the optimizer is adam: give --optimizer adamw")
     }
     if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, not \(ema)") }
     guard (0..<1).contains(labelSmoothing) else {
@@ -244,6 +255,9 @@ struct TrainCommand: ParsableCommand {
 
 enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
   case sgd, momentum, nesterov, adam, adamw
+
+  /// The one that trains where none is asked for.
+  static func standard(isSynthetic: Bool) -> OptimizerName { isSynthetic ? .adam : .sgd }
 }
 
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {

@@ -34,13 +34,11 @@ struct TrainingRun {
     var description = try options.device.describe()
     kernelsLine = kept?.kernels?.use(on: &description)
     self.description = description
-    // What a resumed run started from is in its checkpoint, as it has become.
-    if kept == nil { try options.warmStart.check() }
     let synthetic = options.data == nil
     let split = try DatasetSplit.open(
       data: options.data, limit: options.limit, validationSplit: options.validationSplit, seed: options.seed)
     self.split = split
-    let optimizer = options.optimizer ?? (synthetic ? .adam : .sgd)
+    let optimizer = options.optimizer ?? .standard(isSynthetic: synthetic)
     let adaptive = optimizer == .adam || optimizer == .adamw
     var configuration = try RunConfiguration(
       data: options.data,
@@ -51,8 +49,8 @@ struct TrainingRun {
       earlyStopping: options.earlyStopping,
       batchSize: options.batchSize ?? (synthetic ? 16 : 64), accumulate: options.accumulate,
       optimizer: optimizer.rawValue, learningRate: options.lr ?? (adaptive ? 1e-3 : 1e-2),
-      schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience,
-      plateauFactor: options.plateauFactor, warmup: options.warmup,
+      schedule: options.schedule.rawValue, plateauPatience: options.plateauPatience ?? 10,
+      plateauFactor: options.plateauFactor ?? 0.1, warmup: options.warmup,
       weightDecay: options.weightDecay ?? (optimizer == .adamw ? 0.004 : 0), clipNorm: options.clipNorm,
       ema: options.ema, labelSmoothing: options.labelSmoothing,
       classWeights: options.classWeights?.weights(for: split.training), flip: options.flip,
@@ -68,6 +66,8 @@ struct TrainingRun {
       throw ValidationError(
         "--batch-size \(configuration.batchSize) is larger than the \(split.training.count) training images")
     }
+    // What a resumed run started from is in its checkpoint, as it has become.
+    if kept == nil { try options.warmStart.check(configuration.model, on: description) }
     configuration.microBatch = kept?.microBatch
     if let limit = options.memoryLimit {
       plan = try configuration.fit(limit, keepsMicroBatch: kept != nil, on: description)
@@ -87,7 +87,8 @@ struct TrainingRun {
   /// Prints the memory that the run takes.
   func printPlan() throws {
     let report = try MemoryReport(
-      configuration, plan ?? configuration.memoryPlan(on: description), description, photosOnHost: largestHostBytes)
+      configuration, plan ?? configuration.memoryPlan(on: description), limit: options.memoryLimit, description,
+      photosOnHost: largestHostBytes)
     say(options.json ? try jsonText(report) : report.text)
   }
 
@@ -188,6 +189,7 @@ struct TrainingRun {
     if loop.hasStoppedEarly, loop.progress.epoch < loop.epochs, let patience = configuration.earlyStopping {
       say("Stopped early: no lower validation loss for \(patience) \(patience == 1 ? "epoch" : "epochs")")
     }
+    if let best = loop.progress.history.best { say("Best     \(text(of: best, in: folder))") }
     say(
       "Wrote \(folder.path): report.html, model.safetensors (last), best.safetensors, history.json, history.csv, "
         + "steps.csv, tensorboard, config.json" + (pictures == nil ? "" : ", resized.png"))
@@ -207,6 +209,14 @@ struct TrainingRun {
   }
 
   private static func eventFolder(of folder: RunDirectory) -> String { folder.path(of: "tensorboard") }
+
+  /// What the best weights reach, and with which statistics.
+  private func text(of best: EpochRecord, in folder: RunDirectory) -> String {
+    let isReestimated = best.valAccuracyReestimated ?? 0 > best.valAccuracy
+    return "epoch \(best.epoch): validation accuracy \(String(format: "%.4f", best.bestValAccuracy)) with "
+      + (isReestimated
+        ? "re-estimated statistics (fovea evaluate --run \(folder.path) --reestimate-statistics)" : "moving statistics")
+  }
 
   private func position(_ progress: TrainingProgress) -> String {
     progress.isFinished
@@ -276,8 +286,9 @@ extension TrainingRun {
         + (c.model.precision.map { ", values between layers in \($0.rawValue)" } ?? ""))
     if let plan, let limit = options.memoryLimit { say("Memory   \(c.memoryLine(plan, limit))") }
     say(
-      "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.batchText), \(c.optimizer), learning rate \(c.learningRate), "
-        + "seed \(c.seed), \(c.workers) decoding threads")
+      "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.batchText), "
+        + (c.totalSteps < c.epochs * c.stepsPerEpoch ? "\(c.totalSteps) steps in all, " : "")
+        + "\(c.optimizer), learning rate \(c.learningRate), seed \(c.seed), \(c.workers) decoding threads")
   }
 }
 

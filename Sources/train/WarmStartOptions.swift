@@ -9,7 +9,7 @@ struct WarmStartOptions: ParsableArguments {
       """
       Start from these weights (safetensors): of a run, of Keras, or torchvision's and timm's DenseNets. Parameters that \
       are not in the file, or have another shape there, start afresh and are listed.
-      """, valueName: "file"))
+      """, valueName: "file"), completion: .file(extensions: ["safetensors"]))
   var weights: String?
 
   @Option(
@@ -20,9 +20,28 @@ struct WarmStartOptions: ParsableArguments {
       """, valueName: "part"))
   var freeze: ModelDescription.Part?
 
-  /// Opens the file, so that a wrong name is an error before anything is written.
-  func check() throws {
-    if let weights { _ = try PretrainedWeights(contentsOf: weights) }
+  /// Reads the file into a planned model, so that what cannot be trained from it is an error before anything is written.
+  ///
+  /// - Parameter model: with the part frozen.
+  func check(_ model: ModelDescription, on device: DeviceDescription) throws {
+    guard weights != nil || freeze != nil else { return }
+    let arena = ParameterArena(try model.build(), on: Device(planning: device))
+    if let freeze, !arena.parameters.contains(where: \.isTrainable) {
+      throw ValidationError(
+        "--freeze \(freeze) leaves nothing to train: the model \(model.model) has no resizer with weights")
+    }
+    let match = try weights.map { try PretrainedWeights(contentsOf: $0).load(into: arena, partially: true) }
+    // Statistics are not trainable either, and start alike everywhere.
+    let filled = Set(match?.loaded ?? [])
+    let random = arena.parameters.first {
+      !$0.isTrainable && !$0.name.contains("/moving_") && !filled.contains($0.name)
+    }
+    if let freeze, let random {
+      throw ValidationError(
+        "--freeze \(freeze) would keep \(random.name) at random values: "
+          + (weights.map { "\($0) does not hold it" } ?? "give --weights, which hold it")
+          + (random.name.contains("/predictions/") ? "; --freeze features trains the last layer" : ""))
+    }
   }
 
   /// The model with the part frozen.
@@ -40,18 +59,7 @@ struct WarmStartOptions: ParsableArguments {
   /// Overwrites what the file holds and says what it does not.
   func load(into arena: ParameterArena) throws {
     guard let weights else { return }
-    let match = try PretrainedWeights(contentsOf: weights).load(into: arena, partially: true)
-    // Statistics are not trainable either, and start alike everywhere.
-    let random = Set(match.missing + match.mismatched.map(\.name))
-    let frozen = arena.parameters.first {
-      !$0.isTrainable && !$0.name.contains("/moving_") && random.contains($0.name)
-    }
-    if let freeze, let frozen {
-      throw ValidationError(
-        "--freeze \(freeze) would keep \(frozen.name) at random values: \(weights) does not hold it"
-          + (freeze == .backbone ? "; --freeze features trains the last layer" : ""))
-    }
-    let lines = match.lines()
+    let lines = try PretrainedWeights(contentsOf: weights).load(into: arena, partially: true).lines()
     say("Weights  \(weights): \(lines[0])")
     for line in lines.dropFirst() { say("         \(line)") }
   }

@@ -37,6 +37,7 @@ import Testing
     Case(arguments: "predict RUN", line: "no photos in RUN"),
     Case(arguments: "resize FILE", line: "Missing expected argument '--output <path>'"),
     Case(arguments: "resize FILE -o NOWHERE/a.png", line: "--output NOWHERE/a.png: there is no folder NOWHERE"),
+    Case(arguments: "resize FILE -o a.webp", line: "--output a.webp: pictures are written as .png or .jpg"),
     Case(arguments: "resize FILE -o FILE", line: "--output: cannot create FILE: it exists and is not a folder"),
     Case(arguments: "resize FILE FILE -o a.png", line: "--output a.png is one file for 2 photos: name a folder"),
     Case(arguments: "resize FILE -o a.png --scale -1", line: "--scale must be above 0 and at most 64, not -1.0"),

@@ -22,6 +22,24 @@ import Testing
     return history
   }
 
+  @Test func bestEpochIsTheFirstOfTheHighestAccuracy() {
+    func history(_ accuracies: [(moving: Double, reestimated: Double?)]) -> TrainingHistory {
+      var history = TrainingHistory()
+      for (index, accuracy) in accuracies.enumerated() {
+        history.append(
+          EpochRecord(
+            epoch: index + 1, steps: 1, loss: 0, accuracy: 0, valAccuracy: accuracy.moving,
+            valAccuracyReestimated: accuracy.reestimated, seconds: 0, imagesPerSecond: 0, dataWaitShare: 0,
+            learningRate: 0))
+      }
+      return history
+    }
+    #expect(history([]).best == nil)
+    #expect(history([(0.5, nil), (0.75, 0.25), (0.5, 0.75), (0.25, nil)]).best?.epoch == 2)
+    #expect(history([(.nan, nil), (0.5, .nan), (.nan, 0.75), (.nan, .nan)]).best?.epoch == 3)
+    #expect(history([(.nan, nil), (.nan, .nan)]).best?.epoch == 1)
+  }
+
   @Test func csv() {
     #expect(
       history().csv == columns.joined(separator: ",") + "\n"
