@@ -1,9 +1,10 @@
 // Convolution for GPUs: implicit matrix products, tiles shared through local memory, register tiles of 4 x 4 values.
 //
 // A work-group of ITEMS = COLUMNS * ROWS work-items computes a TM x TN tile of a product, TK terms at a time. The
-// terms of the next step are fetched into registers while the current ones are multiplied. Tiles lie in local memory
-// as [term][row] and [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops
-// with barriers have bounds that are the same for the whole work-group.
+// terms of the next step are fetched into registers while the current ones are multiplied, and stored to the other of
+// two buffers in local memory, so that one barrier a step is enough. Tiles lie there as [term][row] and
+// [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops with barriers have
+// bounds that are the same for the whole work-group.
 //
 //   conv_tiled               y = x * filter: rows are output pixels, columns output channels, terms (tap, channel)
 //   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
@@ -62,10 +63,14 @@
 // Float4s of a step that a work-item fetches.
 #define SLOTS_A ((TM * TK / 4 + ITEMS - 1) / ITEMS)
 #define SLOTS_B ((TN * TK / 4 + ITEMS - 1) / ITEMS)
-// The sums of the epilogue and the moments reuse the memory of the tiles.
+// The tiles of a step, and of the two that are in memory at once. The sums of the epilogue and the moments reuse it.
 #define TILE_SIZE (TK * (LDA + LDB))
+#define TILES_SIZE (2 * TILE_SIZE)
 #define SUM_SIZE (2 * RN * ITEMS)
-#define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILE_SIZE ? SUM_SIZE : TILE_SIZE)
+#define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILES_SIZE ? SUM_SIZE : TILES_SIZE)
+// Where those of a step lie. A step reads one buffer and writes the other, which the barrier at the end of the step
+// before has made free.
+#define TILES_OF(tiles, step) ((tiles) + ((step)&1) * TILE_SIZE)
 // A row or column that lies in no image.
 #define OUTSIDE (-(1 << 30))
 
@@ -157,7 +162,8 @@ inline void store_stored_quad(float4 v, global stored *p, int count, int aligned
 }
 
 // acc += one step: rows 4 * (g * ROWS + ty) + 0...3 by columns 4 * (h * COLUMNS + tx) + 0...3.
-inline void multiply_tiles(local const float4 *as, local const float4 *bs, int tx, int ty, float4 acc[4 * RM][RN]) {
+inline void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 * RM][RN]) {
+  local const float4 *const bs = as + TK * LDA;
 #pragma unroll
   for (int k = 0; k < TK; k++) {
     float4 b[RN];
@@ -323,8 +329,6 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
 ) {
   local float4 tiles[LOCAL_SIZE];
-  local float4 *const as = tiles;
-  local float4 *const bs = tiles + TK * LDA;
   const int item = get_local_id(0);
   const int tx = item % COLUMNS;
   const int ty = item / COLUMNS;
@@ -425,9 +429,10 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
     }
     if (step >= 0)
-      multiply_tiles(as, bs, tx, ty, acc);
-    barrier(CLK_LOCAL_MEM_FENCE);
+      multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
+      local float4 *const as = TILES_OF(tiles, step + 1);
+      local float4 *const bs = as + TK * LDA;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
         const int i = item + s * ITEMS;
@@ -553,9 +558,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
                                              float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                              int images, int outHeight, int outWidth, int outputs, int padTop,
                                              int padLeft, int chunk, global float *partials) {
-  local float4 tiles[TILE_SIZE];
-  local float4 *const as = tiles;
-  local float4 *const bs = tiles + TK * LDA;
+  local float4 tiles[TILES_SIZE];
   const int item = get_local_id(0);
   const int tx = item % COLUMNS;
   const int ty = item / COLUMNS;
@@ -637,9 +640,10 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
       }
     }
     if (step >= 0)
-      multiply_tiles(as, bs, tx, ty, acc);
-    barrier(CLK_LOCAL_MEM_FENCE);
+      multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
+      local float4 *const as = TILES_OF(tiles, step + 1);
+      local float4 *const bs = as + TK * LDA;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
         const int i = item + s * ITEMS;

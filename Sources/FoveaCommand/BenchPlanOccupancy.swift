@@ -33,14 +33,14 @@ struct TiledKernelResources {
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
-    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST"].filter(has)
+    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS"].filter(has)
     structure = ([window] + flags).joined(separator: " ")
     tileText = "\(rows)×\(columns)"
 
     let tile = TiledConvolution.Tile(
       rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16])
     items = tile.items
-    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE"))
+    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"))
     let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * tile.quads(rows)
     registers = tile.accumulators + tile.operands + tile.fetched + coordinates + 24
   }

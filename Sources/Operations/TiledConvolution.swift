@@ -33,9 +33,19 @@ package struct TiledConvolution: ConvolutionKernels {
     /// Quads of `extent` rows or columns that a work-item fetches for a step.
     package func quads(_ extent: Int) -> Int { (extent * terms / 4 + items - 1) / items }
 
-    /// Local memory of a work-group, by the macros of the kernel; with `sums` those of an affine's gradient or the moments.
+    /// Local memory of a work-group, by the macros of the kernel: two buffers of tiles, which with `sums` are reused for
+    /// those of an affine's gradient or the moments.
     package func localBytes(sums: Bool) -> Int {
-      16 * max(terms * (rows / 4 + 1 + columns / 4 + 1), sums ? 2 * across * items : 0)
+      16 * max(2 * terms * (rows / 4 + 1 + columns / 4 + 1), sums ? 2 * across * items : 0)
+    }
+
+    /// The same with as many terms a step as the device's local memory has room for.
+    func fitting(_ device: DeviceDescription) -> Tile {
+      var tile = self
+      while tile.terms > 4, tile.localBytes(sums: true) > device.localMemory {
+        tile = Tile(rows: rows, columns: columns, down: down, across: across, terms: tile.terms / 2)
+      }
+      return tile
     }
 
     /// Every pass with this tile, to force it.
@@ -48,7 +58,7 @@ package struct TiledConvolution: ConvolutionKernels {
     }
   }
 
-  /// The tiles that `tile(rows:columns:on:)` picks from.
+  /// The tiles that `tile(rows:columns:on:)` picks from, with fewer terms where local memory is small.
   package static let tiles = [
     Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
@@ -58,6 +68,10 @@ package struct TiledConvolution: ConvolutionKernels {
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
   /// device with it, small for devices with small work-groups.
   static func tile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
+    preferredTile(rows: rows, columns: columns, on: device).fitting(device)
+  }
+
+  private static func preferredTile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
     let limit = device.maximumWorkGroupSize
     if limit < 256 { return limit < 64 ? Tile(rows: 16, columns: 16) : Tile(rows: 32, columns: 32) }
     if columns <= 16 { return Tile(rows: 256, columns: 16) }
