@@ -9,16 +9,16 @@ extension OperationsTests {
       ("copy", { $0.copied() }),
       ("resize", { $0.resized(height: 260, width: 258) }),
       ("scale", { $0.materialized().scaled(by: 3) }),
-      ("convolution", { $0.conv2d(filter: .noise([1, 1, 16, 16], seed: 3)) }),
+      ("convolution", { $0.conv2d(filter: noise([1, 1, 16, 16], seed: 3)) }),
     ]
 
     @Test(arguments: [false, true], operations.indices)
     func sameBits(hasAffine: Bool, operation: Int) throws {
       let (name, apply) = Self.operations[operation]
-      let affine: Tensor? = hasAffine ? .noise([3, 16], seed: 1) : nil
+      let affine: Tensor? = hasAffine ? noise([3, 16], seed: 1) : nil
       // Two images are 8.5 MiB, one is half of that; a kernel treats images alike.
       let extents = [256, 272, 16]
-      let images = (0..<2).map { Tensor.noise([1] + extents, seed: 10 + UInt64($0)).floats() }
+      let images = try (0..<2).map { try noise([1] + extents, seed: 10 + UInt64($0)).floats() }
       func run(_ values: [Float], _ count: Int) throws -> (y: [Float], dx: [Float]) {
         let x = Tensor(values, shape: Shape([count] + extents), on: device)
         var y: Tensor?
@@ -39,14 +39,12 @@ extension OperationsTests {
   }
 }
 
-extension Tensor {
-  /// Values around 0 on the device of the tests.
-  fileprivate static func noise(_ shape: [Int], seed: UInt64) -> Tensor {
-    var state = seed
-    let values = (0..<shape.reduce(1, *)).map { _ in
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return Float(Int64(bitPattern: state) >> 40) / Float(1 << 23)
-    }
-    return Tensor(values, shape: Shape(shape), on: device)
+/// Values around 0 on the device of the tests.
+private func noise(_ shape: [Int], seed: UInt64) -> Tensor {
+  var state = seed
+  let values = (0..<shape.reduce(1, *)).map { _ in
+    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+    return Float(Int64(bitPattern: state) >> 40) / Float(1 << 23)
   }
+  return Tensor(values, shape: Shape(shape), on: device)
 }
