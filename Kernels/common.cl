@@ -12,6 +12,9 @@
 #define VEC 1
 #endif
 
+// For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call.
+#define INLINE static inline __attribute__((always_inline))
+
 #if VEC == 16
 typedef float16 vfloat;
 typedef int16 vint;
