@@ -24,19 +24,20 @@ import Testing
     }
   }
 
-  private static let small = [
-    "--input-size", "40", "--target-size", "32", "--filters", "4", "--limit", "14", "--epochs", "2",
-  ]
+  private static let small = ["--input-size", "40", "--target-size", "32", "--filters", "4", "--epochs", "2"]
 
-  /// A whole run: pictures before, two epochs of four steps, the last of them smaller and the others captured, both
-  /// validations and pictures after each.
+  /// A whole run: pictures before, two epochs of three steps, the last of them smaller and the others captured, so that the
+  /// fourth of these is replayed, both validations and pictures after each. With --accumulate one step more, and a
+  /// validation of a whole batch and a smaller one.
   /// The pool is the same code on both sides and is asked for the same buffers in the same order, so that nothing but
   /// equality will do.
   @Test(arguments: [
-    (["--batch-size", "4"], nil, nil, false),
-    (["--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--clip-norm", "1"], 1, nil, false),
-    (["--batch-size", "4", "--resizer", "none"], nil, ModelDescription.Part.features, false),
-    (["--batch-size", "4", "--resizer", "none"], 2, ModelDescription.Part.features, true),
+    (["--limit", "10", "--batch-size", "4"], nil, nil, false),
+    (
+      ["--limit", "14", "--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--clip-norm", "1"], 1, nil, false
+    ),
+    (["--limit", "10", "--batch-size", "4", "--resizer", "none"], nil, ModelDescription.Part.features, false),
+    (["--limit", "10", "--batch-size", "4", "--resizer", "none"], 2, ModelDescription.Part.features, true),
   ])
   func thePlanIsWhatTheRunTakes(
     _ arguments: [String], microBatch: Int?, frozen: ModelDescription.Part?, asGPU: Bool
