@@ -34,6 +34,12 @@ static const char convolution_winograd_filter_gradient[] = {
 static const char elementwise[] = {
 #embed "elementwise.cl"
 , 0};
+static const char matrix[] = {
+#embed "matrix.cl"
+, 0};
+static const char matrix_probe[] = {
+#embed "matrix_probe.cl"
+, 0};
 static const char normalization[] = {
 #embed "normalization.cl"
 , 0};
@@ -77,6 +83,8 @@ static const struct {
     {"convolution_winograd", convolution_winograd},
     {"convolution_winograd_filter_gradient", convolution_winograd_filter_gradient},
     {"elementwise", elementwise},
+    {"matrix", matrix},
+    {"matrix_probe", matrix_probe},
     {"normalization", normalization},
     {"optimizer", optimizer},
     {"peak", peak},

@@ -12,6 +12,9 @@
 #define VEC 1
 #endif
 
+// For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call.
+#define INLINE static inline __attribute__((always_inline))
+
 #if VEC == 16
 typedef float16 vfloat;
 typedef int16 vint;
@@ -123,6 +126,49 @@ inline void store_bfloat_16(float16 v, global ushort *p) {
   const uint16 b = as_uint16(v);
   vstore16(convert_ushort16(BFLOAT_BITS(b)), 0, p);
 }
+
+// Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found
+// in a cache by whoever reads them. Sixteen shorter elements are half a line, for which it does not pay.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_nontemporal_store)
+#define stream_float_16(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))
+#endif
+#endif
+#ifndef stream_float_16
+#define stream_float_16(v, p) store_float_16(v, p)
+#endif
+#define stream_half_16(v, p) store_half_16(v, p)
+#define stream_bfloat_16(v, p) store_bfloat_16(v, p)
+#define STREAM_AS_(type, v, p) stream_##type##_16(v, p)
+#define STREAM_AS(type, v, p) STREAM_AS_(type, v, p)
+#define STREAM(v, p) STREAM_AS(STORE, v, p)
+
+// What an argument `manner` says of the values that a result has: OVERWRITE, ACCUMULATE (add to them) or, only for VEC
+// = 16 and aligned results, OVERWRITE_STREAMING.
+#define ACCUMULATE 1
+#define OVERWRITE_STREAMING 2
+//   SPUT(manner, v, p), RPUT(manner, v, p)   VEC values
+#define SPUT(manner, v, p) PUT_AS(STORE, manner, v, p)
+#define RPUT(manner, v, p) PUT_AS(RESULT, manner, v, p)
+#if VEC == 16
+#define PUT_AS(type, manner, v, p)                                                                                     \
+  {                                                                                                                    \
+    if ((manner) == OVERWRITE_STREAMING)                                                                               \
+      STREAM_AS(type, v, p);                                                                                           \
+    else if ((manner) == ACCUMULATE)                                                                                   \
+      STORE_AS(type, VEC, (v) + LOAD_AS(type, VEC, p), p);                                                             \
+    else                                                                                                               \
+      STORE_AS(type, VEC, v, p);                                                                                       \
+  }
+#else
+#define PUT_AS(type, manner, v, p)                                                                                     \
+  {                                                                                                                    \
+    if ((manner) == ACCUMULATE)                                                                                        \
+      STORE_AS(type, VEC, (v) + LOAD_AS(type, VEC, p), p);                                                             \
+    else                                                                                                               \
+      STORE_AS(type, VEC, v, p);                                                                                       \
+  }
+#endif
 
 // POCL and other CPU compilers prefer 256-bit code unless told otherwise.
 #if defined(__has_attribute)

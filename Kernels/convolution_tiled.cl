@@ -1,9 +1,14 @@
 // Convolution for GPUs: implicit matrix products, tiles shared through local memory, register tiles of 4 x 4 values.
 //
 // A work-group of ITEMS = COLUMNS * ROWS work-items computes a TM x TN tile of a product, TK terms at a time. The
-// terms of the next step are fetched into registers while the current ones are multiplied. Tiles lie in local memory
-// as [term][row] and [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops
-// with barriers have bounds that are the same for the whole work-group.
+// terms of the next step are fetched into registers while the current ones are multiplied, and stored to the other of
+// two buffers in local memory, so that one barrier a step is enough. Tiles lie there as [term][row] and
+// [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops with barriers have
+// bounds that are the same for the whole work-group.
+//
+// With MATRIX (matrix.cl) the products run on matrix units: tiles then lie as [word][row] and [word][column], of
+// operands rounded as they are stored there, and the work-items of each warp are laid out over its 32 x 16 values as
+// the units want it. All else stays the same.
 //
 //   conv_tiled               y = x * filter: rows are output pixels, columns output channels, terms (tap, channel)
 //   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
@@ -56,16 +61,30 @@
 #define COLUMNS (TN / (4 * RN))
 #define ROWS (TM / (4 * RM))
 #define ITEMS (COLUMNS * ROWS)
-// Float4s of a term in local memory; one more than needed spreads the scalar stores of a transposition over banks.
-#define LDA (TM / 4 + 1)
-#define LDB (TN / 4 + 1)
-// Float4s of a step that a work-item fetches.
-#define SLOTS_A ((TM * TK / 4 + ITEMS - 1) / ITEMS)
-#define SLOTS_B ((TN * TK / 4 + ITEMS - 1) / ITEMS)
-// The sums of the epilogue and the moments reuse the memory of the tiles.
-#define TILE_SIZE (TK * (LDA + LDB))
+// Words of a step: its terms, or pairs of them.
+#define WORDS (TK / PACK)
+// Float4s of a word in local memory. One more than needed spreads the scalar stores of a transposition over banks, and
+// two more what a warp's lanes read for matrix units: of four words the same eight quads.
+#define PADDING (MATRIX ? 2 : 1)
+#define LDA (TM / 4 + PADDING)
+#define LDB (TN / 4 + PADDING)
+// Float4s of a step that a work-item fetches: of terms side by side, for a row or column, or of rows or columns side by
+// side, for PACK terms each. Of the latter slot s has term TERM_OF(s, extent) of the step and quad QUAD_OF(s, extent).
+#define SLOTS(extent) ((extent * TK / 4 + ITEMS - 1) / ITEMS)
+#define PACKED_SLOTS(extent) (PACK * ((extent * WORDS / 4 + ITEMS - 1) / ITEMS))
+#define WORD_QUAD(s) (item + (s) / PACK * ITEMS)
+#define TERM_OF(s, extent) (WORD_QUAD(s) / (extent / 4) * PACK + (s) % PACK)
+#define QUAD_OF(s, extent) (WORD_QUAD(s) % (extent / 4))
+#define SLOTS_A (FILTER_GRADIENT ? PACKED_SLOTS(TM) : SLOTS(TM))
+#define SLOTS_B (GRADIENT ? SLOTS(TN) : PACKED_SLOTS(TN))
+// The tiles of a step, and of the two that are in memory at once. The sums of the epilogue and the moments reuse it.
+#define TILE_SIZE (WORDS * (LDA + LDB))
+#define TILES_SIZE (2 * TILE_SIZE)
 #define SUM_SIZE (2 * RN * ITEMS)
-#define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILE_SIZE ? SUM_SIZE : TILE_SIZE)
+#define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILES_SIZE ? SUM_SIZE : TILES_SIZE)
+// Where those of a step lie. A step reads one buffer and writes the other, which the barrier at the end of the step
+// before has made free.
+#define TILES_OF(tiles, step) ((tiles) + ((step)&1) * TILE_SIZE)
 // A row or column that lies in no image.
 #define OUTSIDE (-(1 << 30))
 
@@ -87,7 +106,7 @@
 
 // The first `count` values from p on, zeros behind them. `aligned` is a constant: p is a multiple of 16 bytes and count
 // is at least 4 or at most 0.
-inline float4 load_quad(global const float *p, int count, int aligned) {
+INLINE float4 load_quad(global const float *p, int count, int aligned) {
   float4 v = 0.0f;
   if (aligned) {
     if (count > 0)
@@ -105,7 +124,7 @@ inline float4 load_quad(global const float *p, int count, int aligned) {
   return v;
 }
 
-inline void store_quad(float4 v, global float *p, int count, int aligned) {
+INLINE void store_quad(float4 v, global float *p, int count, int aligned) {
   if (aligned) {
     if (count > 0)
       *(global float4 *)p = v;
@@ -122,7 +141,7 @@ inline void store_quad(float4 v, global float *p, int count, int aligned) {
 }
 
 // The same for elements of a tensor.
-inline float4 load_stored_quad(global const stored *p, int count, int aligned) {
+INLINE float4 load_stored_quad(global const stored *p, int count, int aligned) {
   float4 v = 0.0f;
   if (aligned) {
     if (count > 0)
@@ -140,7 +159,7 @@ inline float4 load_stored_quad(global const stored *p, int count, int aligned) {
   return v;
 }
 
-inline void store_stored_quad(float4 v, global stored *p, int count, int aligned) {
+INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned) {
   if (aligned) {
     if (count > 0)
       STORE_QUAD(v, p);
@@ -156,8 +175,42 @@ inline void store_stored_quad(float4 v, global stored *p, int count, int aligned
   }
 }
 
-// acc += one step: rows 4 * (g * ROWS + ty) + 0...3 by columns 4 * (h * COLUMNS + tx) + 0...3.
-inline void multiply_tiles(local const float4 *as, local const float4 *bs, int tx, int ty, float4 acc[4 * RM][RN]) {
+// Where a work-item's register tiles lie: rows 4 * (g * ROWS + ty) + 0...3 by columns 4 * (h * COLUMNS + tx) + 0...3.
+#if MATRIX
+#define TILE_COLUMN(item) ((item) / LANES % (COLUMNS / 4) * 4 + (item) % 4)
+#define TILE_ROW(item) ((item) / LANES / (COLUMNS / 4) * 8 + (item) % LANES / 4)
+#else
+#define TILE_COLUMN(item) ((item) % COLUMNS)
+#define TILE_ROW(item) ((item) / COLUMNS)
+#endif
+
+// acc += one step.
+INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 * RM][RN]) {
+  local const float4 *const bs = as + WORDS * LDA;
+#if MATRIX
+  const int lane = ty % 8 * 4 + tx % 4;
+#if EMULATED
+#pragma unroll 1
+#else
+#pragma unroll
+#endif
+  for (int w = 0; w < WORDS; w += MATRIX_WORDS) {
+    local const uint4 *const rows = (local const uint4 *)(as + w * LDA + ty / 8 * 8);
+    local const uint2 *const columns = (local const uint2 *)(bs + w * LDB + tx / 4 * 4);
+    ColumnFragment b[RN];
+#pragma unroll
+    for (int h = 0; h < RN; h++)
+      b[h] = column_fragment(columns + 2 * h * COLUMNS, LDB, lane);
+#pragma unroll
+    for (int g = 0; g < RM; g++) {
+      const RowFragment a = row_fragment(rows + g * ROWS, LDA, lane);
+#pragma unroll
+      for (int h = 0; h < RN; h++)
+        multiply_fragments(rows + g * ROWS, LDA, a, columns + 2 * h * COLUMNS, LDB, b[h], lane, &acc[4 * g][h],
+                           &acc[4 * g + 1][h], &acc[4 * g + 2][h], &acc[4 * g + 3][h]);
+    }
+  }
+#else
 #pragma unroll
   for (int k = 0; k < TK; k++) {
     float4 b[RN];
@@ -176,16 +229,32 @@ inline void multiply_tiles(local const float4 *as, local const float4 *bs, int t
       }
     }
   }
+#endif
 }
 
-// Four terms of one row or column into a tile with `ld` float4s a term.
-inline void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
-  local float *p = (local float *)tile + term * 4 * ld + index;
+// Four terms of one row or column into a tile with `ld` float4s a word.
+INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
+  local float *const p = (local float *)tile + term / PACK * 4 * ld + index;
+#if PACK == 2
+  p[0] = as_float(operand_word(v.x, v.y));
+  p[4 * ld] = as_float(operand_word(v.z, v.w));
+#else
+#if MATRIX
+  v = operand_words(v, v);
+#endif
   p[0] = v.x;
   p[4 * ld] = v.y;
   p[8 * ld] = v.z;
   p[12 * ld] = v.w;
+#endif
 }
+
+// What slot s and, of PACK terms, the one behind it store.
+#if MATRIX
+#define OPERANDS(next, s) operand_words(next[s], next[s + PACK - 1])
+#else
+#define OPERANDS(next, s) next[s]
+#endif
 
 #if !FILTER_GRADIENT
 
@@ -203,7 +272,7 @@ typedef struct {
 
 // Terms k to k + 3 of a row: the values under a tap, through the prologue; zero in the padding, which comes after it.
 // (row, column) is the source pixel under the first tap. Without FLAT, k counts channels of the tap given.
-inline float4 source_terms(const Source *s, int image, int row, int column, int tapRow, int tapColumn, int k) {
+INLINE float4 source_terms(const Source *s, int image, int row, int column, int tapRow, int tapColumn, int k) {
   const int direction = GRADIENT ? -1 : 1;
 #if FLAT && !VX
   float lanes[4];
@@ -249,7 +318,7 @@ inline float4 source_terms(const Source *s, int image, int row, int column, int 
 
 #if GRADIENT
 // Terms k to k + 3 of column n; they lie side by side in the filter [tap][input channel][output channel].
-inline float4 filter_terms(const Source *s, int tapRow, int tapColumn, int k, int n) {
+INLINE float4 filter_terms(const Source *s, int tapRow, int tapColumn, int k, int n) {
   if (n >= s->outputs)
     return (float4)(0.0f);
 #if FLAT && !VF
@@ -280,7 +349,7 @@ inline float4 filter_terms(const Source *s, int tapRow, int tapColumn, int k, in
 }
 #else
 // Columns n to n + 3 of term k.
-inline float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, int n) {
+INLINE float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, int n) {
 #if FLAT
   const int inside = k < KH * KW * s->channels;
   const long term = k;
@@ -293,7 +362,7 @@ inline float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, 
 #endif
 
 // Pixels of a tile from m0 on that work-items of row `ty` have.
-inline int pixels_of(int ty, int m0, int pixels) {
+INLINE int pixels_of(int ty, int m0, int pixels) {
   int count = 0;
 #pragma unroll
   for (int b = 0; b < RM; b++)
@@ -323,11 +392,9 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
 ) {
   local float4 tiles[LOCAL_SIZE];
-  local float4 *const as = tiles;
-  local float4 *const bs = tiles + TK * LDA;
   const int item = get_local_id(0);
-  const int tx = item % COLUMNS;
-  const int ty = item / COLUMNS;
+  const int tx = TILE_COLUMN(item);
+  const int ty = TILE_ROW(item);
   const int m0 = get_group_id(0) * TM;
   const int n0 = get_group_id(1) * TN;
 
@@ -405,11 +472,11 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
         nextA[s] = source_terms(&source, image[s], row[s], column[s], tapRow, tapColumn, k0 + ka);
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s++) {
-        const int i = item + s * ITEMS;
 #if GRADIENT
+        const int i = item + s * ITEMS;
         nextB[s] = filter_terms(&source, tapRow, tapColumn, k0 + i % (TK / 4) * 4, n0 + i / (TK / 4));
 #else
-        nextB[s] = filter_columns(&source, tapRow, tapColumn, k0 + i / (TN / 4), n0 + i % (TN / 4) * 4);
+        nextB[s] = filter_columns(&source, tapRow, tapColumn, k0 + TERM_OF(s, TN), n0 + QUAD_OF(s, TN) * 4);
 #endif
       }
       k0 += TK;
@@ -425,26 +492,29 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
     }
     if (step >= 0)
-      multiply_tiles(as, bs, tx, ty, acc);
-    barrier(CLK_LOCAL_MEM_FENCE);
+      multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
+      local float4 *const as = TILES_OF(tiles, step + 1);
+      local float4 *const bs = as + WORDS * LDA;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
         const int i = item + s * ITEMS;
         if (i < TM * TK / 4)
           store_transposed(nextA[s], as, LDA, ka, i / (TK / 4));
       }
+#if GRADIENT
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s++) {
         const int i = item + s * ITEMS;
-        if (i < TN * TK / 4) {
-#if GRADIENT
+        if (i < TN * TK / 4)
           store_transposed(nextB[s], bs, LDB, i % (TK / 4) * 4, i / (TK / 4));
-#else
-          bs[i / (TN / 4) * LDB + i % (TN / 4)] = nextB[s];
-#endif
-        }
       }
+#else
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s += PACK)
+        if (WORD_QUAD(s) < TN * WORDS / 4)
+          bs[TERM_OF(s, TN) / PACK * LDB + QUAD_OF(s, TN)] = OPERANDS(nextB, s);
+#endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
@@ -553,12 +623,10 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
                                              float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                              int images, int outHeight, int outWidth, int outputs, int padTop,
                                              int padLeft, int chunk, global float *partials) {
-  local float4 tiles[TILE_SIZE];
-  local float4 *const as = tiles;
-  local float4 *const bs = tiles + TK * LDA;
+  local float4 tiles[TILES_SIZE];
   const int item = get_local_id(0);
-  const int tx = item % COLUMNS;
-  const int ty = item / COLUMNS;
+  const int tx = TILE_COLUMN(item);
+  const int ty = TILE_ROW(item);
   const int m0 = get_group_id(0) * TM;
   const int n0 = get_group_id(1) * TN;
   const int first = get_group_id(2) * chunk;
@@ -599,7 +667,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
     if (step + 1 < steps) {
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
-        const int pixel = first + (step + 1) * TK + (item + s * ITEMS) / (TM / 4);
+        const int pixel = first + (step + 1) * TK + TERM_OF(s, TM);
         float4 v = 0.0f;
         if (pixel < end) {
           const int row = pixel / outWidth % outHeight * SH - padTop;
@@ -631,27 +699,24 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
       }
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s++) {
-        const int pixel = first + (step + 1) * TK + (item + s * ITEMS) / (TN / 4);
+        const int pixel = first + (step + 1) * TK + TERM_OF(s, TN);
         const int n = n0 + 4 * nQuad;
         nextB[s] = load_stored_quad(dy + dyOffset + (long)pixel * dyStride + n, pixel < end ? outputs - n : 0, VY);
       }
     }
     if (step >= 0)
-      multiply_tiles(as, bs, tx, ty, acc);
-    barrier(CLK_LOCAL_MEM_FENCE);
+      multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
+      local float4 *const as = TILES_OF(tiles, step + 1);
+      local float4 *const bs = as + WORDS * LDA;
 #pragma unroll
-      for (int s = 0; s < SLOTS_A; s++) {
-        const int i = item + s * ITEMS;
-        if (i < TM * TK / 4)
-          as[i / (TM / 4) * LDA + mQuad] = nextA[s];
-      }
+      for (int s = 0; s < SLOTS_A; s += PACK)
+        if (WORD_QUAD(s) < TM * WORDS / 4)
+          as[TERM_OF(s, TM) / PACK * LDA + mQuad] = OPERANDS(nextA, s);
 #pragma unroll
-      for (int s = 0; s < SLOTS_B; s++) {
-        const int i = item + s * ITEMS;
-        if (i < TN * TK / 4)
-          bs[i / (TN / 4) * LDB + nQuad] = nextB[s];
-      }
+      for (int s = 0; s < SLOTS_B; s += PACK)
+        if (WORD_QUAD(s) < TN * WORDS / 4)
+          bs[TERM_OF(s, TN) / PACK * LDB + nQuad] = OPERANDS(nextB, s);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

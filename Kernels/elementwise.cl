@@ -15,17 +15,14 @@ kernel WIDE void scale_bytes(global const uchar *x, int xOffset, float factor, i
 // y (+)= factor * scalar[0] * x, or without the scalar when it is not given.
 kernel WIDE void scale(global const stored *x, int xOffset, int xStride, int rows, int chunkRows, float factor,
                        global const float *scalar, int scalarOffset, int hasScalar, global result *y, int yOffset,
-                       int yStride, int accumulate) {
+                       int yStride, int manner) {
   const int c = get_global_id(0) * VEC;
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
   const float f = hasScalar ? factor * scalar[scalarOffset] : factor;
   for (int i = 0; i < count; i++) {
-    vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c) * f;
-    global result *target = y + yOffset + (first + i) * yStride + c;
-    if (accumulate)
-      v += RLOAD(target);
-    RSTORE(v, target);
+    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c) * f;
+    RPUT(manner, v, y + yOffset + (first + i) * yStride + c);
   }
 }
 

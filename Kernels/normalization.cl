@@ -1,5 +1,9 @@
 // Batch statistics, their gradient, and the affine step of a prologue with its gradient.
 //
+// Without sums, work-items take whole rows where the host asks for that (dimension 0 is 1): a core reads memory in
+// order.
+#define FOR_CHANNELS(c, channels) for (int c = get_global_id(0) * VEC; c < (channels); c += get_global_size(0) * VEC)
+
 // Sums over rows are made in two stages with a fixed order: chunks of rows, then the chunks one after another with
 // compensated summation. Work-items: (channel vectors, chunks), so that neighbours read neighbouring channels.
 
@@ -66,27 +70,24 @@ kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunk
 
 // dx (+)= pre'(x) * (dmean / M + 2 (pre(x) - mean) dvariance / M).
 kernel WIDE void moments_gradient(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
-                                  float preSlope, global const float *mean, int meanOffset, global const float *dmean,
-                                  int dmeanOffset, global const float *dvariance, int dvarianceOffset,
-                                  global stored *dx, int dxOffset, int dxStride, int accumulate) {
-  const int c = get_global_id(0) * VEC;
+                                  int channels, float preSlope, global const float *mean, int meanOffset,
+                                  global const float *dmean, int dmeanOffset, global const float *dvariance,
+                                  int dvarianceOffset, global stored *dx, int dxOffset, int dxStride, int manner) {
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
   const float inverse = 1.0f / rows;
-  const vfloat m = VLOAD(mean + meanOffset + c);
-  const vfloat a = VLOAD(dmean + dmeanOffset + c) * inverse;
-  const vfloat b = VLOAD(dvariance + dvarianceOffset + c) * (2.0f * inverse);
-  for (int i = 0; i < count; i++) {
-    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
-    vfloat g = a + (APPLY_PRE(v, preSlope) - m) * b;
+  for (int i = 0; i < count; i++)
+    FOR_CHANNELS(c, channels) {
+      const vfloat m = VLOAD(mean + meanOffset + c);
+      const vfloat a = VLOAD(dmean + dmeanOffset + c) * inverse;
+      const vfloat b = VLOAD(dvariance + dvarianceOffset + c) * (2.0f * inverse);
+      const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
+      vfloat g = a + (APPLY_PRE(v, preSlope) - m) * b;
 #if PRE
-    g = ACTIVATE_GRADIENT(v, preSlope, g);
+      g = ACTIVATE_GRADIENT(v, preSlope, g);
 #endif
-    global stored *target = dx + dxOffset + (first + i) * dxStride + c;
-    if (accumulate)
-      g += SLOAD(target);
-    SSTORE(g, target);
-  }
+      SPUT(manner, g, dx + dxOffset + (first + i) * dxStride + c);
+    }
 }
 
 // affine rows: centre = mean, scale = gamma / sqrt(variance + epsilon), shift = beta. One work-item per channel.
@@ -131,19 +132,16 @@ kernel void update_moving(global float *moving, int movingOffset, global const f
 // y (+)= prologue(x).
 kernel WIDE void prologue_apply(global const stored *x, int xOffset, int xStride, int rows, int chunkRows, int channels,
                                 global const float *affine, int affineOffset, float preSlope, float postSlope,
-                                global result *y, int yOffset, int yStride, int accumulate) {
-  const int c = get_global_id(0) * VEC;
+                                global result *y, int yOffset, int yStride, int manner) {
   const long first = (long)get_global_id(1) * chunkRows;
   const int count = min((long)chunkRows, rows - first);
-  DECLARE_PROLOGUE(affine + affineOffset, channels, c);
-  for (int i = 0; i < count; i++) {
-    const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
-    vfloat value = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-    global result *target = y + yOffset + (first + i) * yStride + c;
-    if (accumulate)
-      value += RLOAD(target);
-    RSTORE(value, target);
-  }
+  for (int i = 0; i < count; i++)
+    FOR_CHANNELS(c, channels) {
+      DECLARE_PROLOGUE(affine + affineOffset, channels, c);
+      const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
+      const vfloat value = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
+      RPUT(manner, value, y + yOffset + (first + i) * yStride + c);
+    }
 }
 
 // From the gradient g of prologue(x) to dx, and per chunk and channel the sums that the affine's gradient is made of:
@@ -151,7 +149,7 @@ kernel WIDE void prologue_apply(global const stored *x, int xOffset, int xStride
 kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStride, int rows, int chunkRows,
                                    int channels, global const float *affine, int affineOffset, float preSlope,
                                    float postSlope, global const result *g, int gOffset, int gStride, global stored *dx,
-                                   int dxOffset, int dxStride, int wanted, int accumulate, global float *sums) {
+                                   int dxOffset, int dxStride, int wanted, int manner, global float *sums) {
   const int c = get_global_id(0) * VEC;
   const int chunk = get_global_id(1);
   const long first = (long)chunk * chunkRows;
@@ -162,12 +160,8 @@ kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStr
     const vfloat v = SLOAD(x + xOffset + (first + i) * xStride + c);
     vfloat h = RLOAD(g + gOffset + (first + i) * gStride + c);
     EPILOGUE_GRADIENT(h, v, ecentre, escale, eshift, preSlope, postSlope, sumShift, sumScale);
-    if (wanted) {
-      global stored *target = dx + dxOffset + (first + i) * dxStride + c;
-      if (accumulate)
-        h += SLOAD(target);
-      SSTORE(h, target);
-    }
+    if (wanted)
+      SPUT(manner, h, dx + dxOffset + (first + i) * dxStride + c);
   }
 #if EAFFINE
   VSTORE(sumShift, sums + (long)chunk * 2 * channels + c);

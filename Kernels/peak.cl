@@ -24,10 +24,11 @@ kernel WIDE void peak_fma(global float *y, int iterations) {
   VSTORE(sum, y + (long)get_global_id(0) * VEC);
 }
 
-// y = x, `count` vectors a work-item, neighbours next to each other in turns of `stride` vectors.
-kernel WIDE void peak_copy(global const float *x, global float *y, int count, int step, int span) {
+// y = x, `count` vectors a work-item, `step` vectors apart. As kernels do with large results, past the caches on CPUs:
+// otherwise each line is read before it is written.
+kernel WIDE void peak_copy(global const float *x, global float *y, int manner, int count, int step, int span) {
   global const float *source = x + (long)get_global_id(0) * span * VEC;
   global float *target = y + (long)get_global_id(0) * span * VEC;
   for (int i = 0; i < count; i++)
-    VSTORE(VLOAD(source + (long)i * step * VEC), target + (long)i * step * VEC);
+    SPUT(manner, VLOAD(source + (long)i * step * VEC), target + (long)i * step * VEC);
 }

@@ -11,8 +11,7 @@ kernel WIDE void resize(global const stored *x, int xOffset, int xStride, int he
                         global const float *affine, int affineOffset, float preSlope, float postSlope,
                         global const int *rowTable, global const float *rowWeights, int rowTaps,
                         global const int *columnTable, global const float *columnWeights, int columnTaps,
-                        global result *y, int yOffset, int yStride, int outHeight, int outWidth, int accumulate,
-                        int group
+                        global result *y, int yOffset, int yStride, int outHeight, int outWidth, int manner, int group
 #if EPILOGUE
                         ,
                         global const result *ex, int exOffset, int exStride, global const float *eaffine,
@@ -47,10 +46,7 @@ kernel WIDE void resize(global const stored *x, int xOffset, int xStride, int he
     const vfloat input = RLOAD(ex + exOffset + pixel * exStride + c);
     EPILOGUE_GRADIENT(sum, input, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
-    global result *target = y + yOffset + pixel * yStride + c;
-    if (accumulate)
-      sum += RLOAD(target);
-    RSTORE(sum, target);
+    RPUT(manner, sum, y + yOffset + pixel * yStride + c);
   }
 #if EPILOGUE && EAFFINE
   const long item = (long)get_global_id(2) * get_global_size(1) + get_global_id(1);

@@ -140,9 +140,6 @@ inline void join_moments(float *means, float *squares, int v, int before, float1
 #if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || defined(__INTEL_LLVM_COMPILER))
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #endif
-#if __has_builtin(__builtin_nontemporal_store)
-#define stream_float_16(v, p) __builtin_nontemporal_store(v, (global float16 *)(p))
-#endif
 #endif
 #ifndef PREFETCH
 #define PREFETCH(p)
@@ -150,17 +147,6 @@ inline void join_moments(float *means, float *squares, int v, int before, float1
 
 // Elements of a cache line.
 #define LINE (64 / (int)sizeof(stored))
-
-// Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found
-// in a cache by whoever reads them. Sixteen shorter elements are half a line, for which it does not pay.
-#ifndef stream_float_16
-#define stream_float_16(v, p) store_float_16(v, p)
-#endif
-#define stream_half_16(v, p) store_half_16(v, p)
-#define stream_bfloat_16(v, p) store_bfloat_16(v, p)
-#define STREAM_AS_(type, v, p) stream_##type##_16(v, p)
-#define STREAM_AS(type, v, p) STREAM_AS_(type, v, p)
-#define STREAM(v, p) STREAM_AS(STORE, v, p)
 
 // Where share `share` of `shares` of `count` begins; it ends where the next one begins.
 #define SHARE_BEGIN(count, share, shares) ((count) * (share) / (shares))

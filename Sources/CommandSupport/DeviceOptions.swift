@@ -19,10 +19,14 @@ public struct DeviceOptions: ParsableArguments {
   /// The defaults.
   public init() {}
 
-  /// The device that was asked for, with what was measured on it and a place for its compiled programs; `say` is told
-  /// where measurements cannot be used.
+  /// The device that was asked for, with what was measured on it, what its matrix units can do, and a place for its
+  /// compiled programs; `say` is told where measurements cannot be used, and how products are computed where the precision
+  /// leaves a choice.
+  ///
+  /// - Parameter precision: of the model that it is for.
   package func describe(
-    environment: [String: String] = ProcessInfo.processInfo.environment, say: (String) -> Void = note
+    for precision: Precision?, environment: [String: String] = ProcessInfo.processInfo.environment,
+    say: (String) -> Void = note
   ) throws -> DeviceDescription {
     var description = try DeviceSelection.pick(device, environment: environment)
     let keepsPrograms =
@@ -34,6 +38,9 @@ public struct DeviceOptions: ParsableArguments {
     if keepsPrograms {
       description.programCache = ProgramCache(folder: UserCache.folder(environment: environment) + "/programs")
     }
+    description.probeMatrixUnits()
+    description.usesTF32 = precision == .tf32
+    if let line = description.productsLine(precision ?? .float32) { say(line) }
     if noTuning || environment["FOVEA_TUNING"] == "off" { return description }
     switch TuningDatabase.read(for: description, in: UserCache.folder(environment: environment)) {
     case .none: break
@@ -44,7 +51,31 @@ public struct DeviceOptions: ParsableArguments {
   }
 
   /// Opens the device.
-  public func open(profiling: Bool = false) throws -> Device {
-    try Device(describe(), profiling: profiling)
+  ///
+  /// - Parameter precision: of the model that it is for.
+  public func open(for precision: Precision?, profiling: Bool = false) throws -> Device {
+    try Device(describe(for: precision), profiling: profiling)
+  }
+}
+
+extension DeviceDescription {
+  /// How convolutions multiply: nil where the precision does not ask for anything that the device might lack, as plain
+  /// float32, or 16 bits on devices that are not known for matrix units.
+  package func productsLine(_ precision: Precision) -> String? {
+    let asked: MatrixOperand? =
+      switch precision {
+      case .float32: nil
+      case .tf32: .tf32
+      case .float16: .float16
+      case .bfloat16: .bfloat16
+      }
+    guard let asked, precision == .tf32 || matrixUnits != nil else { return nil }
+    if matrixOperand(for: precision.storage) == asked {
+      return "Products of \(asked.rawValue) on tensor cores, sums in float32"
+    }
+    let reason = matrixUnits.map { $0.problems[asked] ?? "they do not multiply \(asked.rawValue)" }
+    return "Products in float32: "
+      + (reason.map { "the tensor cores of \(name) are not used, \($0)" }
+        ?? "\(name) has no tensor cores for \(asked.rawValue)")
   }
 }

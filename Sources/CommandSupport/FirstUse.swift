@@ -60,6 +60,7 @@ package struct FirstUse {
     """
     \(device.identity)
     kernels \(String(KernelSource.libraryFingerprint, radix: 16)), tuned \(device.convolutionTable?.date ?? "never")
+    products of \(device.matrixUnits.map { $0.operands.map(\.rawValue).sorted().joined(separator: " ") } ?? "float32")
     batch \(batchSize)
     \(try jsonText(model))
 

@@ -64,7 +64,7 @@ package enum KernelPreparation {
     var options = DeviceOptions()
     options.device = request.device
     options.noTuning = !request.isTuned
-    let device = try options.open()
+    let device = try options.open(for: request.model.precision)
     let plan = try StepPlan(trainingStepOf: request.model, batchSize: request.batchSize, on: device.description)
     for launch in plan.compilations.reversed() {
       guard getppid() == request.parent else { return }

@@ -46,10 +46,12 @@ public struct ModelOptions: ParsableArguments {
   /// How the values between the layers are kept.
   @Option(
     help: ArgumentHelp(
-      "How values between layers are kept: float32, float16 or bfloat16. Default: float32.",
+      "How values between layers are kept: float32, float16 or bfloat16; or tf32, float32 of which convolutions "
+        + "multiply fewer bits. Default: float32.",
       discussion: """
-        Arithmetic, sums, statistics and weights are float32 with all of them. float16 trains with a loss scale that \
-        adapts itself.
+        Sums, statistics and weights are float32 with all of them. Tensor cores, where a device has some, multiply values \
+        rounded to tf32, float16 or bfloat16; elsewhere products are float32 too, and with tf32 a line says so. float16 \
+        trains with a loss scale that adapts itself.
         """, valueName: "precision"), completion: .list(Precision.allCases.map(\.rawValue)),
     transform: Precision.init(option:))
   public var precision: Precision?
@@ -100,11 +102,6 @@ public struct ModelOptions: ParsableArguments {
 extension Precision {
   /// Reads a name as it is typed; a `ValidationError` for others.
   @Sendable init(option name: String) throws {
-    if name == "tf32" {
-      // A way to multiply, not to keep values; it must not quietly become plain float32.
-      throw ValidationError(
-        "--precision tf32 takes tensor cores, which no kernel uses yet: choose float32, float16 or bfloat16")
-    }
     guard let precision = Precision(rawValue: name) else {
       let names = Precision.allCases.map(\.rawValue).joined(separator: ", ")
       throw ValidationError("--precision must be one of \(names), not \(name)")

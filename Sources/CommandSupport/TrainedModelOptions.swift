@@ -53,9 +53,10 @@ public struct TrainedModelOptions: ParsableArguments {
     return (description, configuration.classNames, configuration, file)
   }
 
-  /// The model with its weights on `device`.
-  public func load(on device: Device) throws -> TrainedModel {
+  /// The model with its weights on the device that is asked for, which is opened.
+  public func load(on options: DeviceOptions) throws -> TrainedModel {
     let (description, names, run, weights) = try resolve()
+    let device = try options.open(for: description.precision)
     let classifier = try description.build()
     let arena = ParameterArena(classifier, on: device)
     try weights.load(into: arena)

@@ -42,7 +42,7 @@ package struct TuningDatabase: Codable {
   /// Adds a record in the place of an earlier one over the same convolutions.
   package mutating func add(_ record: TuningRecord) {
     records.removeAll {
-      $0.pass == record.pass && $0.dtype == record.dtype && $0.members == record.members
+      $0.pass == record.pass && $0.dtype == record.dtype && $0.operand == record.operand && $0.members == record.members
         && $0.standard == record.standard
     }
     records.append(record)
@@ -55,7 +55,8 @@ package struct TuningDatabase: Codable {
     var table = ConvolutionTable(date: date)
     for record in records {
       for member in record.members {
-        table[record.pass, member.convolution, record.dtype] = record.chosen == record.standard ? nil : record.chosen
+        table[record.pass, member.convolution, record.dtype, record.operand] =
+          record.chosen == record.standard ? nil : record.chosen
       }
     }
     return table

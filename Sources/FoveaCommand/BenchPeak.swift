@@ -18,7 +18,7 @@ struct BenchPeak: ParsableCommand {
   }
 
   func run() throws {
-    let device = try device.open()
+    let device = try device.open(for: nil)
     let peak = try DevicePeak.measure(on: device)
     let report = Report(
       device: device.description.summary, gflopPerSecond: peak.flopsPerSecond * 1e-9,

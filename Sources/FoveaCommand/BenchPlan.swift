@@ -24,10 +24,24 @@ struct BenchPlan: ParsableCommand {
   @Option(help: "Compute units of the GPU. Default: the device's where it is a GPU, else 132.")
   var computeUnits: Int?
 
+  @Flag(help: "Plan for a GPU with tensor cores, which --precision tf32, float16 and bfloat16 use.")
+  var tensorCores = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Write the programs and their options to a new folder, for Scripts/ptx-check, instead of the table.",
+      valueName: "dir"))
+  var dumpPrograms: String?
+
+  @Flag(help: "Dump also every tile that tuning may try, for the convolution with most work.")
+  var allTiles = false
+
   @Flag(help: "Print JSON.")
   var json = false
 
   func validate() throws {
+    if allTiles, dumpPrograms == nil { throw ValidationError("--all-tiles needs --dump-programs DIR") }
+    if json, dumpPrograms != nil { throw ValidationError("--dump-programs prints no table, so no --json either") }
     guard (1...4096).contains(batchSize) else {
       throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
     }
@@ -59,6 +73,7 @@ struct BenchPlan: ParsableCommand {
       try StepPlan(
         trainingStepOf: model.description(classes: 2, batchNormMomentum: 0.99), batchSize: batchSize, on: gpu)
     }
+    if let dumpPrograms { return try ProgramDump(plan, allTiles: allTiles, on: gpu).write(to: dumpPrograms) }
     var rows: [PlannedProgram: Row] = [:]
     for launch in plan.launches {
       guard let resources = TiledKernelResources(launch.program), let groups = launch.groups else { continue }
@@ -85,12 +100,15 @@ struct BenchPlan: ParsableCommand {
 
   /// The device, passed off as a GPU unless it is one.
   private func description() throws -> DeviceDescription {
-    let there = try device.describe()
+    // Nothing is computed that a line about how would be of use for.
+    let there = try device.describe(for: model.precision, say: { _ in })
     let isGPU = there.kind == .gpu
-    return there.imitatingGPU(
+    var gpu = there.imitatingGPU(
       computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),
       localMemory: isGPU ? there.localMemory : 48 << 10,
       maximumWorkGroupSize: isGPU ? there.maximumWorkGroupSize : 1024)
+    gpu.matrixUnits = tensorCores ? MatrixUnits(operands: Set(MatrixOperand.allCases)) : there.matrixUnits
+    return gpu
   }
 
   private func printTable(_ rows: [Row], _ gpu: DeviceDescription) {

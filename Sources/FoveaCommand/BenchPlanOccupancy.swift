@@ -15,16 +15,18 @@ struct TiledKernelResources {
 
   /// How `registers` is estimated.
   static let formula =
-    "16·RM·RN accumulators + 4 + 4·RN operands + 4·(quads of the next step) + coordinates of what is fetched "
+    "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 4·(quads of the next step) + coordinates of what is fetched "
     + "(3 a quad; 12 in filter gradients, and 12 for an affine) + 24 for pointers, sizes and loops"
 
   /// Nil for any other kernel.
   init?(_ program: PlannedProgram) {
     let words = program.options.split(separator: " ").filter { $0 != "-D" }
     var values: [String: Int] = [:]
+    var operand: MatrixOperand?
     for word in words {
       let parts = word.split(separator: "=")
       if parts.count == 2, let value = Int(parts[1]) { values[String(parts[0])] = value }
+      if word.hasPrefix("MATRIX=") { operand = MatrixOperand(macro: parts[1]) }
     }
     guard program.kernel.hasPrefix("conv_tiled"), let rows = values["TM"], let columns = values["TN"],
       let down = values["RM"], let across = values["RN"]
@@ -33,14 +35,15 @@ struct TiledKernelResources {
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
-    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST"].filter(has)
-    structure = ([window] + flags).joined(separator: " ")
+    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS"].filter(has)
+    structure = ([operand?.rawValue, window].compactMap(\.self) + flags).joined(separator: " ")
     tileText = "\(rows)×\(columns)"
 
     let tile = TiledConvolution.Tile(
-      rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16])
+      rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16],
+      operand: operand)
     items = tile.items
-    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE"))
+    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"))
     let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * tile.quads(rows)
     registers = tile.accumulators + tile.operands + tile.fetched + coordinates + 24
   }

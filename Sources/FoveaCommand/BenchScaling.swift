@@ -77,7 +77,7 @@ struct BenchScaling: ParsableCommand {
     var model = ModelDescription()
     var batchSize = 16
     change(&model, &batchSize)
-    let workload = try BenchWorkload(model, batchSize: batchSize, on: device.open())
+    let workload = try BenchWorkload(model, batchSize: batchSize, on: device.open(for: model.precision))
     let times = try (0..<steps + 3).map { _ in try workload.trainingStep() }
     workload.device.countsCosts = true
     let before = workload.device.counters.flops

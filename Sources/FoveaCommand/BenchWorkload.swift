@@ -41,7 +41,7 @@ final class BenchWorkload {
 
   /// - Parameter trains: whether training steps are going to be run, whose kernels are then compiled in advance.
   convenience init(_ options: BenchOptions, profiling: Bool = false, trains: Bool = true) throws {
-    let device = try options.device.open(profiling: profiling)
+    let device = try options.device.open(for: options.model.precision, profiling: profiling)
     let model = options.description
     if trains { KernelPreparation.start(model: model, batchSize: options.batchSize, on: device) }
     try self.init(model, batchSize: options.batchSize, capturesSteps: !options.eager, on: device)

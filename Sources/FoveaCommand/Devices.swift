@@ -37,6 +37,8 @@ struct Devices: ParsableCommand {
     var largestAllocationBytes: Int
     var localMemoryBytes: Int
     var capabilities: [String]
+    /// What its matrix units (tensor cores) multiply, and why not the rest; nil where it has none that are used, or was not tried.
+    var tensorCores: String?
     /// What is wrong; nil for a device that computes, or was not tried.
     var problem: String?
     /// Where `fovea tune` keeps what it measures on the device.
@@ -54,6 +56,7 @@ struct Devices: ParsableCommand {
         computeUnits: device.computeUnits, largestWorkGroup: device.maximumWorkGroupSize,
         memoryBytes: device.globalMemory, largestAllocationBytes: device.maximumAllocation,
         localMemoryBytes: device.localMemory, capabilities: Self.capabilities(of: device),
+        tensorCores: test ? Self.tensorCores(of: device) : nil,
         problem: test ? Self.problem(of: device) : nil,
         tuningFile: UserCache.folder() + "/" + TuningDatabase.name(for: device), tuning: Self.tuning(of: device))
     }
@@ -62,6 +65,16 @@ struct Devices: ParsableCommand {
     let report = Report(devices: rows, installation: installation, advice: advice)
     json ? print(try jsonText(report)) : printText(report)
     if !rows.contains(where: { $0.problem == nil }) { throw ExitCode.failure }
+  }
+
+  private static func tensorCores(of device: DeviceDescription) -> String? {
+    var device = device
+    device.probeMatrixUnits()
+    guard let units = device.matrixUnits else { return nil }
+    let good = units.operands.map(\.rawValue).sorted()
+    let bad = units.problems.map { "not \($0.key.rawValue): \($0.value)" }.sorted()
+    return ([good.isEmpty ? "none used" : "tried and right: " + good.joined(separator: ", ")] + bad)
+      .joined(separator: "; ")
   }
 
   private static func tuning(of device: DeviceDescription) -> String {
@@ -103,6 +116,7 @@ struct Devices: ParsableCommand {
           + "\(formatBytes(device.largestAllocationBytes)), local \(formatBytes(device.localMemoryBytes))")
       print("      kernels     \(device.tuning); `fovea tune` writes \(device.tuningFile)")
       if !device.capabilities.isEmpty { print("      also        \(device.capabilities.joined(separator: ", "))") }
+      if let tensorCores = device.tensorCores { print("      tensors     \(tensorCores)") }
       if test { print("      test        \(device.problem ?? "it compiles and computes")") }
     }
     let installation = report.installation

@@ -52,7 +52,7 @@ struct Evaluate: ParsableCommand {
   func run() throws {
     let (_, _, run, _) = try model.resolve()
     let (dataset, training) = try open(for: run)
-    let model = try model.load(on: device.open())
+    let model = try model.load(on: device)
     let labels = try Self.labels(of: dataset, in: model)
     let loader = loading.loader(for: dataset, model.description)
     var result = Evaluation(

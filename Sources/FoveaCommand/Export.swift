@@ -44,7 +44,7 @@ struct Export: ParsableCommand {
   }
 
   func run() throws {
-    let model = try model.load(on: device.open())
+    let model = try model.load(on: device)
     if part == .resizer, !model.description.hasResizer {
       throw ValidationError("\(model.description.model) has no learned resizer to export")
     }

@@ -59,7 +59,7 @@ struct Import: ParsableCommand {
     description.classes = classes ?? weights.classes ?? 2
     description = model.applied(to: description)
     let classifier = try description.build()
-    let arena = ParameterArena(classifier, on: try device.open())
+    let arena = ParameterArena(classifier, on: try device.open(for: nil))
     let match = try weights.load(into: arena, partially: true)
     if normalization == .imagenet {
       // Of ImageNet's photos as 0…1, the same in torchvision, timm and Keras.

@@ -61,7 +61,7 @@ struct Predict: ParsableCommand {
   func run() throws {
     let list = try PhotoList(photos)
     guard list.count > 0 else { throw ValidationError("no photos \(PhotoList.place(photos))") }
-    let model = try model.load(on: device.open())
+    let model = try model.load(on: device)
     let loader = loading.loader(for: list, model.description)
     var saved = SavedTensors()
     if format == .csv { say((["photo", "class"] + model.classNames).map(csvField).joined(separator: ",")) }

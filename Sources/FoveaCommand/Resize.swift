@@ -77,7 +77,7 @@ struct Resize: ParsableCommand {
   func run() throws {
     let list = try PhotoList(photos)
     let targets = try outputs(for: list)
-    let model = try model.load(on: device.open())
+    let model = try model.load(on: device)
     guard model.description.hasResizer else {
       throw ValidationError(
         "\(model.description.model) has no learned resizer: name a run of resizer+\(model.description.model)")

@@ -43,7 +43,7 @@ struct Tune: ParsableCommand {
   }
 
   func run() throws {
-    var description = try device.describe()
+    var description = try device.describe(for: model.precision)
     // The choices so far must not take the place of the standard, which candidates are compared with.
     description.convolutionTable = nil
     // Most of what is tried is never used again.

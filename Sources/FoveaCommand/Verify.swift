@@ -51,7 +51,7 @@ struct Verify: ParsableCommand {
   }
 
   private func replayReference(_ path: String) throws {
-    let report = try replay(ReferenceFile(contentsOf: path), on: device.open())
+    let report = try replay(ReferenceFile(contentsOf: path), on: device.open(for: nil))
     if json {
       print(try jsonText(report))
     } else {

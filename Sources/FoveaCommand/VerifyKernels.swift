@@ -31,7 +31,7 @@ extension Verify {
   }
 
   func verifyKernels() throws {
-    let device = try device.open()
+    let device = try device.open(for: model.precision)
     let description = device.description
     let start = Date()
     let plan = try StepPlan(

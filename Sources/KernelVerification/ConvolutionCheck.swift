@@ -88,7 +88,7 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
     // twice, as in `tolerance`.
     let strided = strides.height * strides.width > 1 && prologue != .none
     let roundings: [Int: Double] = strided ? [0: 2, inputs.count - 1: affine == nil ? 0 : 2] : [:]
-    return OperationCheck(
+    var check = OperationCheck(
       name ?? description, inputs: inputs, seed: dy,
       expected: .init(value: y, terms: taps * self.inputs, gradients: gradients, roundings: roundings),
       viewMargins: viewMargins
@@ -98,6 +98,8 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
           filter: tensors[1], bias: biasValues == nil ? nil : tensors[2], strides: self.strides, padding: padding,
           leavingMoments: leavesMoments)
     }
+    check.convolves = dtype
+    return check
   }
 
   /// The check of the moments, mean and variance behind each other, that the forward pass leaves of what it stores.
@@ -111,7 +113,7 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
       padding: referencePadding)
     let moments = Reference.moments(y)
     let operands = [x, filter, shift] + (affine.map { [$0] } ?? [])
-    return OperationCheck(
+    var check = OperationCheck(
       "\(self), its moments", inputs: operands.map { .whole($0) },
       seed: ReferenceTensor.random([2 * outputs], seed: 5),
       expected: .init(
@@ -123,5 +125,7 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
         .moments()
       return concatenate([moments.mean, moments.variance])
     }
+    check.convolves = dtype
+    return check
   }
 }

@@ -10,6 +10,8 @@ package struct TuningTask: Sendable {
   package let pass: ConvolutionPass
   /// The type of images and results, of all members.
   package let dtype: DType
+  /// What matrix units round operands to; nil for products in single precision.
+  package let operand: MatrixOperand?
   /// By work, most first.
   package let members: [TuningRecord.Member]
   package let standard: ConvolutionConfiguration
@@ -26,7 +28,7 @@ package struct TuningTask: Sendable {
       for call in plan.convolutions where pass != .inputGradient || call.wantsInputGradient {
         let device = Device(planning: description)
         ConvolutionTrial(call, pass, on: device)
-          .run(.standard(pass, call.geometry, algorithm, on: description))
+          .run(.standard(pass, call.geometry, algorithm, description.matrixOperand(for: call.dtype), on: description))
         var joined = (programs: Set(device.takePlan().map(\.program).filter(\.isOfAConvolution)), calls: [call])
         for group in groups
         where !group.programs.isDisjoint(with: joined.programs)
@@ -60,8 +62,10 @@ package struct TuningTask: Sendable {
         convolution: call.geometry,
         launches: all.filter { $0.geometry == call.geometry }.reduce(0) { $0 + launches[$1, default: 0] })
     }
-    let spaces = calls.map { ConvolutionSpace(pass, $0.geometry, algorithm, on: description) }
-    let standard = ConvolutionConfiguration.standard(pass, calls[0].geometry, algorithm, on: description)
+    let operand = algorithm == .tiled ? description.matrixOperand(for: dtype) : nil
+    self.operand = operand
+    let spaces = calls.map { ConvolutionSpace(pass, $0.geometry, algorithm, operand, on: description) }
+    let standard = ConvolutionConfiguration.standard(pass, calls[0].geometry, algorithm, operand, on: description)
     self.standard = standard
     candidates = spaces[0].configurations.filter { candidate in
       candidate != standard && spaces.allSatisfy { $0.violation(of: candidate) == nil }
@@ -73,7 +77,7 @@ package struct TuningTask: Sendable {
   private var work: Double { members.reduce(0) { $0 + $1.convolution.flops * Double($1.launches) } }
 
   /// Says which it is; the same in another run over the same step.
-  package var name: String { TuningRecord.name(of: members, pass, dtype) }
+  package var name: String { TuningRecord.name(of: members, pass, dtype, operand) }
 
   /// At most three members to time, of much, middling and little work, with the launches that each stands for.
   fileprivate var representatives: [(member: Int, weight: Double)] {
@@ -120,17 +124,20 @@ package struct TuningRecord: Codable, Sendable {
   package var pass: ConvolutionPass
   /// The type of images and results; nil in files from before there was a choice.
   private var storage: DType?
+  /// What matrix units round operands to; nil for products in single precision.
+  package var operand: MatrixOperand?
   package var members: [Member]
   package var standard: ConvolutionConfiguration
   package var chosen: ConvolutionConfiguration
   package var trials: [Trial]
 
   package init(
-    pass: ConvolutionPass, dtype: DType, members: [Member], standard: ConvolutionConfiguration,
-    chosen: ConvolutionConfiguration, trials: [Trial]
+    pass: ConvolutionPass, dtype: DType, operand: MatrixOperand? = nil, members: [Member],
+    standard: ConvolutionConfiguration, chosen: ConvolutionConfiguration, trials: [Trial]
   ) {
     self.pass = pass
     storage = dtype
+    self.operand = operand
     self.members = members
     self.standard = standard
     self.chosen = chosen
@@ -140,17 +147,20 @@ package struct TuningRecord: Codable, Sendable {
   /// The type of images and results.
   package var dtype: DType { storage ?? .float32 }
 
-  package var name: String { Self.name(of: members, pass, dtype) }
+  package var name: String { Self.name(of: members, pass, dtype, operand) }
 
-  fileprivate static func name(of members: [Member], _ pass: ConvolutionPass, _ dtype: DType) -> String {
+  fileprivate static func name(
+    of members: [Member], _ pass: ConvolutionPass, _ dtype: DType, _ operand: MatrixOperand?
+  ) -> String {
     let first = members.first?.convolution.label ?? ""
     return "\(pass.rawValue) \(first)" + (members.count > 1 ? " and \(members.count - 1) more" : "")
-      + (dtype == .float32 ? "" : ", \(dtype)")
+      + (dtype == .float32 ? "" : ", \(dtype)") + (operand.map { ", products of \($0.rawValue)" } ?? "")
   }
 
   /// Whether it answers that task.
   package func answers(_ task: TuningTask) -> Bool {
-    pass == task.pass && dtype == task.dtype && members == task.members && standard == task.standard
+    pass == task.pass && dtype == task.dtype && operand == task.operand && members == task.members
+      && standard == task.standard
   }
 }
 
@@ -231,7 +241,8 @@ package struct ConvolutionTuner {
       if let ratio = again.ratio, ratio < Self.adoption { chosen = again.configuration }
     }
     return TuningRecord(
-      pass: task.pass, dtype: task.dtype, members: task.members, standard: task.standard, chosen: chosen,
+      pass: task.pass, dtype: task.dtype, operand: task.operand, members: task.members, standard: task.standard,
+      chosen: chosen,
       trials: trials)
   }
 
@@ -292,7 +303,7 @@ package struct ConvolutionTuner {
         // Twice: both sides may be off.
         let limit =
           2 * tolerance(terms: task.members[member].convolution.terms(of: task.pass))
-          + 2 * expected.dtype.storageRoundoff
+          + 2 * expected.dtype.storageRoundoff + 2 * productRoundoff(task.operand)
         let mean = try squares.item()
         trial.run(task.standard)
         let once = max(try Self.seconds(1, on: device) { trial.run(task.standard) }, 1e-6)

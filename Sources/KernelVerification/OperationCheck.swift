@@ -60,6 +60,27 @@ extension DType {
   }
 }
 
+/// What rounding operands adds to the relative error of products and of sums of them. Each operand errs by at most u, a
+/// product of two by 2u. The errors of the terms of a sum are as independent as the terms, so that the sum errs, in the
+/// root mean square, by no larger share than they do, however many there are; and rounding errs by less than u / √3 in the
+/// root mean square, which leaves a factor of 2 for results that are smaller than their terms.
+package func productRoundoff(_ operand: MatrixOperand?) -> Double { operand.map { 2 * $0.roundoff } ?? 0 }
+
+extension DeviceDescription {
+  /// What matrix units round the operands of convolutions over images of that type to, where configurations are not
+  /// forced or as they are.
+  fileprivate func operandInUse(for dtype: DType) -> MatrixOperand? {
+    guard ConvolutionAlgorithm.choose(for: self) == .tiled else { return nil }
+    for configuration in ConvolutionConfiguration.forced.values {
+      switch configuration {
+      case .tiled(let tile), .tiledFilterGradient(let tile, _): return tile.operand
+      default: break
+      }
+    }
+    return matrixOperand(for: dtype)
+  }
+}
+
 /// An operation with its inputs, and what the reference says about its result and gradients.
 package struct OperationCheck {
   /// An input of an operation under test, and whether it may be a view of a wider storage.
@@ -108,6 +129,8 @@ package struct OperationCheck {
   package let viewMargins: (before: Int, after: Int)
   /// The operation, from inputs on the device.
   package let body: ([Tensor]) -> Tensor
+  /// Of a convolution the type of its images: its device may have matrix units, which round operands.
+  package var convolves: DType?
 
   package init(
     _ name: String, inputs: [Input], seed: ReferenceTensor, expected: Expectation,
@@ -134,6 +157,11 @@ package struct OperationCheck {
 
   private func run(on device: Device, asViews: Bool) throws -> [Comparison] {
     let label = asViews ? "\(name), views" : name
+    func limit(_ terms: Int) -> Double {
+      tolerance(terms: terms, depth: expected.depth)
+        + Double(expected.depth)
+        * productRoundoff(convolves.flatMap { device.description.operandInUse(for: $0) })
+    }
     poisonFreeMemory(on: device)
     let margins = inputs.map { asViews && $0.canBeView ? viewMargins : (before: 0, after: 0) }
     let memories = zip(inputs, margins).map { GuardedMemory($0.value, margins: $1, on: device, dtype: $0.dtype) }
@@ -176,8 +204,6 @@ package struct OperationCheck {
     }
     return comparisons
   }
-
-  private func limit(_ terms: Int) -> Double { tolerance(terms: terms, depth: expected.depth) }
 
   /// The error that storing 16-bit values may add to the gradient of an input.
   private func rounding(of index: Int) -> Double {

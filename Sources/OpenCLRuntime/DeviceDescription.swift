@@ -46,6 +46,12 @@ public struct DeviceDescription: @unchecked Sendable {
   /// the device or plans for it.
   package var tuning: (any Sendable)?
 
+  /// What is known of its matrix units; nil where it has none, or they were not tried.
+  package var matrixUnits: MatrixUnits?
+
+  /// Whether products of `float32` values may be those of matrix units, which round them to tf32.
+  package var usesTF32 = false
+
   /// Where whoever opens the device keeps its compiled programs; nil for nowhere.
   package var programCache: ProgramCache?
 
@@ -71,6 +77,7 @@ public struct DeviceDescription: @unchecked Sendable {
     copy.localMemory = localMemory
     copy.maximumWorkGroupSize = maximumWorkGroupSize
     copy.tuning = nil
+    copy.matrixUnits = nil
     return copy
   }
 

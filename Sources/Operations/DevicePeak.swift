@@ -24,15 +24,18 @@ public struct DevicePeak: Sendable {
     }
 
     let count = 1 << 26  // 256 MiB to read and as much to write
-    let source = Tensor.zeros([count], on: device)
-    let target = Tensor.zeros([count], on: device)
+    let source = Tensor.zeros([count / vector, vector], on: device)
+    let target = Tensor.zeros(source.shape, on: device)
     let vectors = count / vector
     let copyItems = device.isCPU ? device.description.computeUnits * 64 : vectors / 4
     let perItem = vectors / copyItems
     let copySeconds = try best(on: device) {
       device.launch(
         .peak, "peak_copy", options: options, global: [copyItems], local: device.independent(1),
-        [.buffer(source.storage.buffer), .buffer(target.storage.buffer), .int(perItem)]
+        [
+          .buffer(source.storage.buffer), .buffer(target.storage.buffer), target.manner(accumulate: false),
+          .int(perItem),
+        ]
           // On a GPU neighbours read neighbouring vectors; on a CPU each item has a range of its own.
           + (device.isCPU ? [.int(1), .int(perItem)] : [.int(copyItems), .int(1)]))
     }

@@ -107,7 +107,7 @@ extension Tensor {
       local: device.independent(2),
       storedVectorArguments + [.int(strides[0]), .int(launch.rows), .int(launch.chunkRows), .float(factor)]
         + storedVectorArguments + [.int(0)] + y.storedVectorArguments
-        + [.int(strides[1]), .int(accumulate ? 1 : 0)],
+        + [.int(strides[1]), y.manner(accumulate: accumulate)],
       cost: cost)
   }
 }

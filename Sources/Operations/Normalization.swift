@@ -102,13 +102,14 @@ private func computeMoments(of x: Tensor, preSlope: Float?, in statistics: Chann
     let dmean = store.gradient(of: mean) ?? .zeros(mean.shape, on: device)
     let dvariance = store.gradient(of: variance) ?? .zeros(variance.shape, on: device)
     guard let dx = store.destination(for: x) else { return }
-    let launch = RowLaunch(rows: x.rows, channels: x.channels, device: device)
+    let (launch, global) = RowLaunch.wholeRows(x.rows, channels: x.channels, device: device)
     device.launch(
       .normalization, "moments_gradient",
-      options: launch.options + x.storageOptions + (preSlope == nil ? "" : " -D PRE=1"), global: launch.global,
+      options: launch.options + x.storageOptions + (preSlope == nil ? "" : " -D PRE=1"), global: global,
       local: device.independent(2),
-      x.storedArguments + [.int(launch.rows), .int(launch.chunkRows), .float(preSlope ?? 1)] + mean.vectorArguments
-        + dmean.vectorArguments + dvariance.vectorArguments + dx.tensor.storedArguments + [.int(dx.accumulate ? 1 : 0)],
+      x.storedArguments + [.int(launch.rows), .int(launch.chunkRows), .int(launch.channels), .float(preSlope ?? 1)]
+        + mean.vectorArguments + dmean.vectorArguments + dvariance.vectorArguments + dx.tensor.storedArguments
+        + [dx.manner],
       cost: LaunchCost("moments gradient \(x.shape)", bytes: Double(x.byteCount) * 3))
   }
 }

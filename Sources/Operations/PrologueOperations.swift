@@ -80,22 +80,23 @@ extension DeferredTensor {
   /// y (+)= prologue(base).
   func apply(to y: Tensor, accumulate: Bool) {
     let launch: RowLaunch
+    let global: [Int]
     let strides: [Int]
     if prologue.affine == nil {
       (launch, strides) = RowLaunch.elementwise([base, y])
+      global = launch.global
     } else {
-      (launch, strides) = (
-        RowLaunch(rows: base.rows, channels: channels, device: device), [base.pixelStride, y.pixelStride]
-      )
+      (launch, global) = RowLaunch.wholeRows(base.rows, channels: channels, device: device)
+      strides = [base.pixelStride, y.pixelStride]
     }
     device.launch(
       .normalization, "prologue_apply", options: launch.options + prologueOptions() + base.resultOptions(y),
-      global: launch.global, local: device.independent(2),
+      global: global, local: device.independent(2),
       [
         .buffer(base.storage.buffer), .int(base.elementOffset), .int(strides[0]), .int(launch.rows),
         .int(launch.chunkRows), .int(launch.channels),
       ] + prologueArguments + [
-        .buffer(y.storage.buffer), .int(y.elementOffset), .int(strides[1]), .int(accumulate ? 1 : 0),
+        .buffer(y.storage.buffer), .int(y.elementOffset), .int(strides[1]), y.manner(accumulate: accumulate),
       ],
       cost: LaunchCost("prologue apply \(shape)", bytes: Double(base.byteCount + y.byteCount * (accumulate ? 2 : 1))))
   }
@@ -121,7 +122,7 @@ extension DeferredTensor {
       base.storedArguments + [.int(launch.rows), .int(launch.chunkRows), .int(channels)] + prologueArguments
         + g.storedArguments
         + target.storedArguments + [
-          .int(dx == nil ? 0 : 1), .int(dx?.accumulate ?? false ? 1 : 0), .buffer(sums.storage.buffer),
+          .int(dx == nil ? 0 : 1), dx?.manner ?? .int(0), .buffer(sums.storage.buffer),
         ],
       cost: LaunchCost("prologue gradient \(shape)", bytes: Double(base.byteCount * 2 + g.byteCount)))
     if let affine, let daffine {

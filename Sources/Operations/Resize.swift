@@ -87,7 +87,7 @@ private func launch(
     x.base.storedArguments + [.int(x.shape[1]), .int(x.shape[2]), .int(x.channels)] + x.prologueArguments
       + rows.arguments
       + columns.arguments + y.tensor.storedArguments + [
-        .int(rows.outputSize), .int(columns.outputSize), .int(y.accumulate ? 1 : 0), .int(group),
+        .int(rows.outputSize), .int(columns.outputSize), y.manner, .int(group),
       ] + gradient.arguments,
     cost: LaunchCost(
       "\(label) \(x.shape) → \(rows.outputSize)×\(columns.outputSize)",

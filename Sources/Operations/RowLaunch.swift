@@ -13,6 +13,7 @@ package struct RowLaunch {
   package let chunkRows: Int
 
   package var chunks: Int { (rows + chunkRows - 1) / chunkRows }
+  /// Channel vectors by chunks; a work-item for each.
   package var global: [Int] { [channels / vector, chunks] }
   package var options: String { "-D VEC=\(vector)" }
 
@@ -29,13 +30,25 @@ package struct RowLaunch {
     }
   }
 
+  /// For kernels that go through the channels of a row by themselves (FOR_CHANNELS): on CPUs a work-item takes whole rows,
+  /// so that it reads memory in order.
+  package static func wholeRows(_ rows: Int, channels: Int, device: Device) -> (launch: RowLaunch, global: [Int]) {
+    guard device.isCPU else {
+      let launch = RowLaunch(rows: rows, channels: channels, device: device)
+      return (launch, launch.global)
+    }
+    let launch = RowLaunch(
+      rows: rows, channels: channels, device: device, chunkRows: max(1, min(rows, 16384 / max(channels, 1))))
+    return (launch, [1, launch.chunks])
+  }
+
   /// For kernels that treat all channels alike: when every tensor is contiguous, rows and channels are re-cut so that
-  /// vectors are full.
+  /// vectors are full. On CPUs a row is a vector, so that a work-item reads memory in order.
   package static func elementwise(_ tensors: [Tensor]) -> (launch: RowLaunch, strides: [Int]) {
     let shape = tensors[0].shape
     let device = tensors[0].device
     if tensors.allSatisfy(\.isContiguous) {
-      for channels in [1024, 64, 16, 4] where shape.count % channels == 0 {
+      for channels in device.isCPU ? [16, 4] : [1024, 64, 16, 4] where shape.count % channels == 0 {
         return (
           RowLaunch(rows: shape.count / channels, channels: channels, device: device),
           tensors.map { _ in channels }
@@ -124,7 +137,17 @@ extension DType {
   }
 }
 
+extension GradientStore.Destination {
+  /// The argument `manner` of a kernel that writes all of the tensor; see `common.cl`.
+  var manner: KernelArgument { tensor.manner(accumulate: accumulate) }
+}
+
 extension Tensor {
+  /// The argument `manner` of a kernel that writes all of the tensor; see `common.cl`.
+  func manner(accumulate: Bool) -> KernelArgument {
+    .int(accumulate ? 1 : device.isCPU && isWorthStreaming ? 2 : 0)
+  }
+
   /// Whether a CPU kernel that writes all of it had better store past the caches: it is made of whole aligned cache
   /// lines, and too large for a cache to keep until it is read. Sixteen 16-bit values, which kernels store at a time,
   /// are half a line.

@@ -11,31 +11,56 @@ package struct TiledConvolution: ConvolutionKernels {
     package let down: Int
     package let across: Int
     package let terms: Int
+    /// What matrix units multiply; nil for products in single precision.
+    package let operand: MatrixOperand?
 
-    package init(rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16) {
+    package init(
+      rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16, operand: MatrixOperand? = nil
+    ) {
       self.rows = rows
       self.columns = columns
       self.down = down
       self.across = across
       self.terms = terms
+      self.operand = operand
     }
 
     /// Work-items of a work-group.
     package var items: Int { rows / (4 * down) * (columns / (4 * across)) }
 
-    var options: String { "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) -D TK=\(terms)" }
+    func options(on device: DeviceDescription) -> String {
+      "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) -D TK=\(terms)"
+        + (operand?.options(on: device) ?? "")
+    }
+
+    // Terms in a 32-bit word of a tile in local memory, and words of a step.
+    private var perWord: Int { operand?.perWord ?? 1 }
+    var words: Int { terms / perWord }
 
     // What a work-item holds in 32-bit registers: sums, the operands of a step, and what it fetches for the next one.
     package var accumulators: Int { 16 * down * across }
-    package var operands: Int { 4 + 4 * across }
+    package var operands: Int { operand == nil ? 4 + 4 * across : 8 + 4 * across }
     package var fetched: Int { 4 * (quads(rows) + quads(columns)) }
 
-    /// Quads of `extent` rows or columns that a work-item fetches for a step.
-    package func quads(_ extent: Int) -> Int { (extent * terms / 4 + items - 1) / items }
+    /// Quads of `extent` rows or columns that a work-item fetches for a step, at most: whole words of them.
+    package func quads(_ extent: Int) -> Int { perWord * ((extent * words / 4 + items - 1) / items) }
 
-    /// Local memory of a work-group, by the macros of the kernel; with `sums` those of an affine's gradient or the moments.
+    /// Local memory of a work-group, by the macros of the kernel: two buffers of tiles, which with `sums` are reused for
+    /// those of an affine's gradient or the moments.
     package func localBytes(sums: Bool) -> Int {
-      16 * max(terms * (rows / 4 + 1 + columns / 4 + 1), sums ? 2 * across * items : 0)
+      let padding = operand == nil ? 1 : 2
+      return 16 * max(2 * words * (rows / 4 + columns / 4 + 2 * padding), sums ? 2 * across * items : 0)
+    }
+
+    /// The same with as many terms a step as the device's local memory has room for.
+    func fitting(_ device: DeviceDescription) -> Tile {
+      let fewest = operand == nil ? 4 : 8 * perWord
+      var tile = self
+      while tile.terms > fewest, tile.localBytes(sums: true) > device.localMemory {
+        tile = Tile(
+          rows: rows, columns: columns, down: down, across: across, terms: tile.terms / 2, operand: operand)
+      }
+      return tile
     }
 
     /// Every pass with this tile, to force it.
@@ -48,7 +73,7 @@ package struct TiledConvolution: ConvolutionKernels {
     }
   }
 
-  /// The tiles that `tile(rows:columns:on:)` picks from.
+  /// The tiles that `tile(rows:columns:on:)` picks from, with fewer terms where local memory is small.
   package static let tiles = [
     Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
@@ -57,7 +82,42 @@ package struct TiledConvolution: ConvolutionKernels {
 
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
   /// device with it, small for devices with small work-groups.
-  static func tile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
+  static func tile(rows: Int, columns: Int, _ operand: MatrixOperand?, on device: DeviceDescription) -> Tile {
+    let tile =
+      operand.map { matrixTile(rows: rows, columns: columns, $0, on: device) }
+      ?? preferredTile(rows: rows, columns: columns, on: device)
+    return tile.fitting(device)
+  }
+
+  /// The tiles for matrix units, likewise. A warp has 64 × 32 values of them where there is room, for which it reads 24
+  /// words of local memory a work-item for 16 instructions.
+  package static func matrixTiles(_ operand: MatrixOperand) -> [Tile] {
+    let terms = 16 * operand.perWord
+    return [
+      Tile(rows: 64, columns: 64, down: 2, terms: terms, operand: operand),
+      Tile(rows: 128, columns: 64, down: 2, across: 2, terms: terms, operand: operand),
+      Tile(rows: 128, columns: 128, down: 2, across: 2, terms: terms, operand: operand),
+      Tile(rows: 128, columns: 32, down: 2, terms: terms, operand: operand),
+      Tile(rows: 256, columns: 16, down: 2, terms: 16, operand: operand),
+      Tile(rows: 32, columns: 32, terms: terms, operand: operand),
+      Tile(rows: 32, columns: 16, terms: 16, operand: operand),
+    ]
+  }
+
+  private static func matrixTile(
+    rows: Int, columns: Int, _ operand: MatrixOperand, on device: DeviceDescription
+  ) -> Tile {
+    let tiles = matrixTiles(operand)
+    let limit = device.maximumWorkGroupSize
+    if limit < 256 { return limit < 64 ? tiles[6] : tiles[5] }
+    if columns <= 16 { return tiles[4] }
+    if columns <= 32 { return tiles[3] }
+    let enough = 4 * device.computeUnits
+    if columns > 64, tiles[2].groups(rows, columns) >= enough { return tiles[2] }
+    return tiles[1].groups(rows, columns) >= enough ? tiles[1] : tiles[0]
+  }
+
+  private static func preferredTile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
     let limit = device.maximumWorkGroupSize
     if limit < 256 { return limit < 64 ? Tile(rows: 16, columns: 16) : Tile(rows: 32, columns: 32) }
     if columns <= 16 { return Tile(rows: 256, columns: 16) }
@@ -80,7 +140,7 @@ package struct TiledConvolution: ConvolutionKernels {
       preconditionFailure("no tile")
     }
     let options =
-      tile.options + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
+      tile.options(on: device.description) + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [y], channels: g.outputs) + x.prologueOptions()
     let groups = (rows + tile.rows - 1) / tile.rows
@@ -121,7 +181,8 @@ package struct TiledConvolution: ConvolutionKernels {
     let groups = (rows + tile.rows - 1) / tile.rows
     let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
     let options =
-      tile.options + g.kernelOptions + flatOption(g, channels: g.outputs, tile) + " -D GRADIENT=1" + dy.storageOptions
+      tile.options(on: device.description) + g.kernelOptions + flatOption(g, channels: g.outputs, tile)
+      + " -D GRADIENT=1" + dy.storageOptions
       + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
       + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
       + epilogue.options
@@ -166,7 +227,8 @@ package struct TiledConvolution: ConvolutionKernels {
     let splits = (pixels - 1) / chunk + 1
     let partials = Tensor(uninitialized: [splits, size], on: device)
     let options =
-      tile.options + g.kernelOptions + " -D FILTER_GRADIENT=1" + alignment("VX", x.inputs, channels: g.inputs)
+      tile.options(on: device.description) + g.kernelOptions + " -D FILTER_GRADIENT=1"
+      + alignment("VX", x.inputs, channels: g.inputs)
       + alignment("VY", [dy], channels: g.outputs) + x.prologueOptions()
     device.launch(
       .convolutionTiled, "conv_tiled_filter_gradient", options: options,

@@ -93,7 +93,7 @@ final class ReportWriter: Callback {
       ("Classes", c.classNames.joined(separator: ", ")), ("Model", m.model),
       ("Parameters", "\(classifier.parameterCount), \(classifier.trainableParameterCount) of them trainable"),
       ("Input → target", "\(m.inputHeight)×\(m.inputWidth) → \(m.targetHeight)×\(m.targetWidth)"),
-      ("Interpolation", m.interpolation), ("Values between layers", (m.precision ?? .float32).rawValue),
+      ("Interpolation", m.interpolation), ("Precision", (m.precision ?? .float32).rawValue),
     ]
     if m.hasResizer {
       let blocks = "\(m.blocks) residual block\(m.blocks == 1 ? "" : "s")"

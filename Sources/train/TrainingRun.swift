@@ -31,7 +31,7 @@ struct TrainingRun {
   ///   - kept: of the run that is resumed; nil for a new run.
   init(_ options: TrainCommand, arguments: [String], resuming kept: Kept? = nil) throws {
     self.options = options
-    var description = try options.device.describe()
+    var description = try options.device.describe(for: options.model.precision)
     kernelsLine = kept?.kernels?.use(on: &description)
     self.description = description
     let synthetic = options.data == nil
@@ -286,7 +286,8 @@ extension TrainingRun {
       "Model    \(c.model.model), \(c.model.inputHeight)×\(c.model.inputWidth) → "
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable"
-        + (c.model.precision.map { ", values between layers in \($0.rawValue)" } ?? ""))
+        + (c.model.precision.map { $0 == .tf32 ? ", products in tf32" : ", values between layers in \($0.rawValue)" }
+          ?? ""))
     if let plan, let limit = options.memoryLimit { say("Memory   \(c.memoryLine(plan, limit))") }
     say(
       "Run      \(c.epochs) epoch\(c.epochs == 1 ? "" : "s") of \(c.stepsPerEpoch) steps of \(c.batchText), "

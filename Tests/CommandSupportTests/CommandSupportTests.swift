@@ -139,6 +139,26 @@ import Testing
     #expect(other.convolutionTable == nil)
   }
 
+  /// A line says how products are computed where a precision asks for something that a device may lack.
+  @Test func productsAreAnnounced() throws {
+    var device = try DeviceSelection.pick("cpu", from: DeviceDescription.all())
+    #expect(device.productsLine(.float32) == nil && device.productsLine(.bfloat16) == nil)
+    #expect(device.productsLine(.tf32) == "Products in float32: \(device.name) has no tensor cores for tf32")
+    device.matrixUnits = MatrixUnits(operands: [.tf32, .bfloat16], problems: [.float16: "it is wrong"])
+    device.usesTF32 = true
+    #expect(device.productsLine(.tf32) == "Products of tf32 on tensor cores, sums in float32")
+    #expect(device.productsLine(.bfloat16) == "Products of bfloat16 on tensor cores, sums in float32")
+    #expect(
+      device.productsLine(.float16)
+        == "Products in float32: the tensor cores of \(device.name) are not used, it is wrong")
+    #expect(device.productsLine(.float32) == nil)
+    // `describe` asks for what the precision is.
+    var lines: [String] = []
+    let described = try DeviceOptions.parse(["--device", "cpu"]).describe(for: .tf32) { lines.append($0) }
+    #expect(
+      described.usesTF32 && described.matrixUnits == nil && lines.contains { $0.hasPrefix("Products in float32") })
+  }
+
   @Test func theVersionIsTheNewestOfTheChangelog() throws {
     let changelog = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../CHANGELOG.md").standardizedFileURL
     let lines = try String(contentsOf: changelog, encoding: .utf8).split(separator: "\n")

@@ -35,6 +35,55 @@ import Testing
     #expect(missing.isEmpty, "not checked: \(missing.sorted())")
   }
 
+  /// The same for a GPU with matrix units, whose programs multiply what the precision says; and tuning leaves it at that.
+  @Test(arguments: [Precision.tf32, .float16, .bfloat16], [MatrixOperand.tf32, .float16, .bfloat16])
+  func checksCoverMatrixUnits(precision: Precision, only operand: MatrixOperand) throws {
+    var device = try Self.gpu()
+    device.matrixUnits = MatrixUnits(operands: [operand])
+    device.usesTF32 = precision == .tf32
+    var description = ModelDescription()
+    description.precision = precision
+    let plan = try StepPlan(trainingStepOf: description, batchSize: 64, on: device)
+    let products = plan.programs.filter { $0.kernel.hasPrefix("conv_tiled") }
+    let onUnits = products.filter { $0.options.contains("MATRIX=") }
+    #expect(plan.programs.allSatisfy { !$0.options.contains("EMULATED") })
+    guard precision.rawValue == operand.rawValue else { return #expect(onUnits.isEmpty) }
+    // The last layer's images are the means over all pixels, in float32 whatever the precision.
+    #expect(onUnits.count >= 30 && (precision != .tf32 || onUnits == products))
+    let checks = try convolutionChecks(of: plan, on: device, .short)
+    let covered = try checks.reduce(into: Set<PlannedProgram>()) { $0.formUnion(try $1.programs(device)) }
+    #expect(onUnits.subtracting(covered).isEmpty)
+    let tasks = try TuningTask.tasks(of: plan, on: device)
+    #expect(tasks.contains { $0.operand == operand && $0.name.hasSuffix("products of \(operand.rawValue)") })
+    for task in tasks where task.operand == operand {
+      for case .tiled(let tile) in [task.standard] + task.candidates { #expect(tile.operand == operand) }
+    }
+  }
+
+  /// A check of a device with emulated units allows for the rounding of operands, and would not pass in its absence.
+  @Test func matrixUnitsAreChecked() throws {
+    // Small work-groups: emulated units are slow.
+    var description = try Self.cpu.get()
+      .imitatingGPU(computeUnits: 1, localMemory: 48 << 10, maximumWorkGroupSize: 32)
+    description.matrixUnits = .emulated
+    description.usesTF32 = true
+    let device = try Device(description)
+    var check = ConvolutionCheck(image: (3, 5), inputs: 16, outputs: 12, kernel: (1, 1), prologue: .affinePost)
+    check.leavesMoments = true
+    let comparisons = try check.check().run(on: device) + check.momentsCheck().run(on: device)
+    #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+    #expect(comparisons.contains { $0.error > 2 * tolerance(terms: 16) })
+    #expect(
+      device.programsInUse.filter { $0.kernel.hasPrefix("conv_tiled") }.allSatisfy {
+        $0.options.contains("MATRIX=TF32")
+      })
+    let resources = device.programsInUse.compactMap { program in
+      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
+    }
+    #expect(resources.count >= 3)
+    for (calculated, driver) in resources { #expect(calculated.localBytes == driver, "\(calculated)") }
+  }
+
   /// A step of a small model, really run, launches what its plan says.
   @Test func planIsWhatRuns() throws {
     var model = ModelDescription()

@@ -119,7 +119,7 @@ extension KernelVerificationTests {
     /// Compiled programs are kept where the driver keeps none, or as the environment says.
     @Test func programsAreKeptWhereThatHelps() throws {
       func keeps(_ environment: [String: String]) throws -> Bool {
-        try DeviceOptions.parse(["--device", "cpu"]).describe(environment: environment).programCache != nil
+        try DeviceOptions.parse(["--device", "cpu"]).describe(for: nil, environment: environment).programCache != nil
       }
       #expect(try keeps(["FOVEA_PROGRAM_CACHE": "on"]))
       #expect(try !keeps(["FOVEA_PROGRAM_CACHE": "off"]))
@@ -137,7 +137,7 @@ extension KernelVerificationTests {
       func choice(_ options: [String] = [], tuning: String = "on") throws -> ConvolutionTable? {
         lines = []
         return try DeviceOptions.parse(["--device", device.selector] + options)
-          .describe(environment: ["XDG_CACHE_HOME": cache, "FOVEA_TUNING": tuning]) { lines.append($0) }
+          .describe(for: nil, environment: ["XDG_CACHE_HOME": cache, "FOVEA_TUNING": tuning]) { lines.append($0) }
           .convolutionTable
       }
       #expect(try choice() == nil && lines.isEmpty)

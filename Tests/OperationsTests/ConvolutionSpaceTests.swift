@@ -23,6 +23,7 @@ import Testing
     }
     return [
       (cpu, [.vector, .winograd]), gpu(1024, 48 << 10), gpu(256, 32 << 10), gpu(128, 16 << 10), gpu(32, 16 << 10),
+      gpu(1024, 16 << 10),
     ]
   }
 
@@ -39,6 +40,25 @@ import Testing
             #expect(space.configurations.first == standard)
           }
         }
+      }
+    }
+  }
+
+  /// Two buffers of tiles lie in local memory at once. Where it has no room for them, the standard takes fewer terms a
+  /// step, and tuning does not try them.
+  @Test func tilesFitLocalMemory() throws {
+    let cpu = try Self.devices()[0].0
+    let large = TiledConvolution.Tile(rows: 128, columns: 128, down: 2, across: 2)
+    #expect(large.localBytes(sums: false) == 2 * 16 * (128 + 4 + 128 + 4) * 4)
+    for (kilobytes, terms) in [(48, 16), (32, 8), (16, 4)] {
+      let device = cpu.imitatingGPU(computeUnits: 1, localMemory: kilobytes << 10, maximumWorkGroupSize: 1024)
+      let space = ConvolutionSpace(.forward, Self.geometries[0], .tiled, on: device)
+      let fitting = large.fitting(device)
+      #expect(fitting.terms == terms && space.violation(of: .tiled(fitting)) == nil)
+      #expect(
+        space.violation(of: .tiled(.init(rows: 128, columns: 128, down: 2, across: 2, terms: 2 * terms))) != nil)
+      for case .tiled(let tile) in space.configurations {
+        #expect(tile.localBytes(sums: true) <= device.localMemory)
       }
     }
   }
@@ -75,7 +95,7 @@ import Testing
       violation(.tiled(Tile(rows: 128, columns: 128, down: 2, across: 2, terms: 32)), .forward, 0, gpu: true)?
         .contains("local memory") == true)
     #expect(
-      violation(.tiled(Tile(rows: 256, columns: 64, down: 4, across: 4)), .forward, 0, gpu: true)?
+      violation(.tiled(Tile(rows: 256, columns: 64, down: 4, across: 4, terms: 8)), .forward, 0, gpu: true)?
         .contains("registers") == true)
     #expect(violation(.tiled(Tile(rows: 64, columns: 16, down: 4)), .forward, 0, gpu: true) == nil)
     #expect(violation(.tiled(Tile(rows: 16, columns: 128, across: 8)), .forward, 0, gpu: true) != nil)

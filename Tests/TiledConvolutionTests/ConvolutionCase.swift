@@ -25,6 +25,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
   var twice = false
   /// Whether the gradient of x is asked for; that of the affine always is.
   var wantsInput = true
+  /// Where not nil, images, filter and the gradient of the result are values that matrix units take as they are.
+  var roundedTo: MatrixOperand?
 
   var description: String {
     var parts = ["\(batch)×\(height)×\(width) \(inputs)→\(outputs)"]
@@ -42,8 +44,11 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
   /// Result and gradients, by name.
   typealias Results = [String: [Float]]
 
-  private var x: ReferenceTensor { .random([batch, height, width, inputs], seed: 1) }
-  private var filter: ReferenceTensor { .random([kernel.0, kernel.1, inputs, outputs], seed: 2) }
+  private var x: ReferenceTensor { rounded(.random([batch, height, width, inputs], seed: 1)) }
+  private var filter: ReferenceTensor { rounded(.random([kernel.0, kernel.1, inputs, outputs], seed: 2)) }
+  private func rounded(_ values: ReferenceTensor) -> ReferenceTensor {
+    roundedTo.map { operand in values.map { Double(operand.rounded(Float($0))) } } ?? values
+  }
   private var biasValues: ReferenceTensor { .random([outputs], seed: 3) }
   private var centre: ReferenceTensor { .random([inputs], seed: 4, range: -0.5...0.5) }
   private var scale: ReferenceTensor { .random([inputs], seed: 5, range: 0.5...1.5) }
@@ -66,7 +71,7 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
       x, pre: pre.map(Double.init) ?? 1, centre: c, scale: s, shift: t, post: post.map(Double.init) ?? 1)
     let y = Reference.conv2d(
       read, filter: filter, bias: bias ? biasValues : nil, strides: strideSize, padding: padding)
-    var dy = ReferenceTensor.random(y.shape, seed: 7)
+    var dy = rounded(ReferenceTensor.random(y.shape, seed: 7))
     if twice { dy = Reference.add(dy, .random(y.shape, seed: 8)) }
     let gradient = Reference.conv2dGradient(
       read, filter: filter, gradient: dy, strides: strideSize, padding: padding)
@@ -109,7 +114,7 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
           filter: filter, bias: bias, strides: strides,
           padding: .explicit(top: pad.0, bottom: pad.1, left: pad.2, right: pad.3), into: target)
         ys.append(y)
-        let weights = ReferenceTensor.random(y.shape.dimensions, seed: UInt64(seed))
+        let weights = rounded(ReferenceTensor.random(y.shape.dimensions, seed: UInt64(seed)))
         losses.append((y * Tensor(weights.floats, shape: y.shape, on: device)).sum())
       }
       return losses.count == 1 ? losses[0] : losses[0] + losses[1]

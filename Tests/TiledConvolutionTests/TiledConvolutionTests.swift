@@ -139,7 +139,7 @@ extension DeviceTests {
       "tiles that only tuning takes, with other terms a step",
       arguments: [
         TiledConvolution.Tile(rows: 32, columns: 16, terms: 8), .init(rows: 16, columns: 32, across: 2, terms: 32),
-        .init(rows: 64, columns: 16, down: 4, terms: 8),
+        .init(rows: 64, columns: 16, down: 4, terms: 8), .init(rows: 64, columns: 64, terms: 4),
       ])
     func tunedTiles(tile: TiledConvolution.Tile) throws {
       let device = try DeviceTests.device.get().description

@@ -51,11 +51,13 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
 
 extension ConvolutionConfiguration {
   /// Without any measurement: what is right for devices of that kind.
+  ///
+  /// - Parameter operand: what tiled kernels give to matrix units; nil for products in single precision.
   package static func standard(
     _ pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm,
-    on device: DeviceDescription
+    _ operand: MatrixOperand? = nil, on device: DeviceDescription
   ) -> ConvolutionConfiguration {
-    if algorithm == .tiled { return standardTiled(pass, geometry, on: device) }
+    if algorithm == .tiled { return standardTiled(pass, geometry, operand, on: device) }
     // The outputs of the product, which lie along vectors.
     let product = geometry.product(of: pass)
     let narrow = NarrowConvolution.suits(geometry)
@@ -88,18 +90,19 @@ extension ConvolutionConfiguration {
   }
 
   private static func standardTiled(
-    _ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription
+    _ pass: ConvolutionPass, _ g: ConvolutionGeometry, _ operand: MatrixOperand?, on device: DeviceDescription
   ) -> ConvolutionConfiguration {
     switch pass {
     case .forward:
       return .tiled(
-        TiledConvolution.tile(rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, on: device))
+        TiledConvolution.tile(rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, operand, on: device))
     case .inputGradient:
-      return .tiled(TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, on: device))
+      return .tiled(
+        TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device))
     case .filterGradient:
       // Splits multiply the work-groups, so the tile is chosen as if there were as many rows.
       let rows = TiledConvolution.filterRows(g) * TiledConvolution.mostSplits(g)
-      return .tiledFilterGradient(TiledConvolution.tile(rows: rows, columns: g.outputs, on: device), groups: 8)
+      return .tiledFilterGradient(TiledConvolution.tile(rows: rows, columns: g.outputs, operand, on: device), groups: 8)
     }
   }
 }

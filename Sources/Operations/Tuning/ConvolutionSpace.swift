@@ -5,15 +5,18 @@ package struct ConvolutionSpace: Sendable {
   private let pass: ConvolutionPass
   private let geometry: ConvolutionGeometry
   private let algorithm: ConvolutionAlgorithm
+  private let operand: MatrixOperand?
   private let device: DeviceDescription
 
+  /// - Parameter operand: what tiled kernels give to matrix units; nil for products in single precision.
   package init(
     _ pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ algorithm: ConvolutionAlgorithm,
-    on device: DeviceDescription
+    _ operand: MatrixOperand? = nil, on device: DeviceDescription
   ) {
     self.pass = pass
     self.geometry = geometry
     self.algorithm = algorithm
+    self.operand = operand
     self.device = device
   }
 
@@ -40,7 +43,7 @@ package struct ConvolutionSpace: Sendable {
 
   /// All that are legal, the standard one first and the others in a fixed order.
   package var configurations: [ConvolutionConfiguration] {
-    let standard = ConvolutionConfiguration.standard(pass, geometry, algorithm, on: device)
+    let standard = ConvolutionConfiguration.standard(pass, geometry, algorithm, operand, on: device)
     var seen: Set<ConvolutionConfiguration> = []
     return ([standard] + candidates).filter { violation(of: $0) == nil && seen.insert($0).inserted }
   }
@@ -96,7 +99,8 @@ package struct ConvolutionSpace: Sendable {
         Values.registerTiles.flatMap { down in
           Values.registerTiles.flatMap { across in
             Values.terms.map {
-              TiledConvolution.Tile(rows: rows, columns: columns, down: down, across: across, terms: $0)
+              TiledConvolution.Tile(
+                rows: rows, columns: columns, down: down, across: across, terms: $0, operand: operand)
             }
           }
         }
@@ -172,11 +176,16 @@ package struct ConvolutionSpace: Sendable {
         ?? (vectors > NarrowConvolution.runVectors(geometry) ? "more vectors than a run has" : nil)
     case .tiled(let tile):
       guard algorithm == .tiled, pass != .filterGradient else { return otherKernel }
-      return tile.violation(on: device)
+      return otherOperand(tile) ?? tile.violation(on: device)
     case .tiledFilterGradient(let tile, let groups):
       guard algorithm == .tiled, pass == .filterGradient else { return otherKernel }
-      return positive([groups]) ?? tile.violation(on: device)
+      return otherOperand(tile) ?? positive([groups]) ?? tile.violation(on: device)
     }
+  }
+
+  /// Rounding of operands is asked for or not; it is not for tuning to decide.
+  private func otherOperand(_ tile: TiledConvolution.Tile) -> String? {
+    tile.operand == operand ? nil : "products of \(tile.operand?.rawValue ?? "float32")"
   }
 
   private var otherKernel: String { "not a kernel for this pass" }
@@ -208,6 +217,11 @@ extension TiledConvolution.Tile {
     guard [rows, columns, down, across, terms].allSatisfy({ (1...1024).contains($0) }),
       rows % (4 * down) == 0, columns % (4 * across) == 0, terms % 4 == 0
     else { return "register tiles do not divide the tile" }
+    if let operand {
+      guard rows % (32 * down) == 0, columns % (16 * across) == 0, terms % (8 * operand.perWord) == 0 else {
+        return "not in whole steps of whole warps for matrix units"
+      }
+    }
     guard items <= device.maximumWorkGroupSize else {
       return "\(items) work-items of at most \(device.maximumWorkGroupSize)"
     }
@@ -215,6 +229,11 @@ extension TiledConvolution.Tile {
       return "work-items do not divide evenly over what they fetch"
     }
     guard localBytes(sums: true) <= device.localMemory else { return "\(localBytes(sums: true)) bytes of local memory" }
+    // Fitted to the registers that ptxas gives them, so that none spills: Scripts/ptx-check --all-tiles.
+    if operand != nil {
+      guard 4 * accumulators / 5 + 4 * across + 2 * fetched + quads(rows) < 195 else { return "registers would spill" }
+      return nil
+    }
     // With 24 more for pointers, sizes and loops, what a work-item may have on common GPUs.
     guard accumulators + operands + fetched + 24 <= 255 else { return "more than 255 registers" }
     return nil

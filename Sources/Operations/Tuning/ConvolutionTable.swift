@@ -2,13 +2,15 @@ import OpenCLRuntime
 import Synchronization
 import TensorCore
 
-/// Measured choices of configurations by pass, shape and type of the images, whatever the batch; see
-/// `ConvolutionChoices`.
+/// Measured choices of configurations by pass, shape, type of the images and what matrix units round operands to,
+/// whatever the batch; see `ConvolutionChoices`.
 package struct ConvolutionTable: Sendable, Hashable, Codable {
   private struct Key: Hashable, Codable {
     var pass: ConvolutionPass
     var shape: ConvolutionGeometry
     var dtype: DType
+    /// Nil for products in single precision.
+    var operand: MatrixOperand?
   }
 
   private var entries: [Key: ConvolutionConfiguration] = [:]
@@ -19,12 +21,12 @@ package struct ConvolutionTable: Sendable, Hashable, Codable {
   package init(date: String) { self.date = date }
 
   /// The choice for a pass of convolutions like that one, of any batch: a smaller last batch must not need programs of
-  /// its own. What is fastest for images of 32 bits need not be for those of 16.
+  /// its own. What is fastest for images of 32 bits need not be for those of 16, nor for other products.
   package subscript(
-    pass: ConvolutionPass, geometry: ConvolutionGeometry, dtype: DType
+    pass: ConvolutionPass, geometry: ConvolutionGeometry, dtype: DType, operand: MatrixOperand? = nil
   ) -> ConvolutionConfiguration? {
-    get { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype)] }
-    set { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype)] = newValue }
+    get { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype, operand: operand)] }
+    set { entries[Key(pass: pass, shape: geometry.withBatch(1), dtype: dtype, operand: operand)] = newValue }
   }
 
   private enum CodingKeys: CodingKey { case date, choices }
@@ -68,12 +70,13 @@ extension DeviceDescription {
     of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, _ dtype: DType, _ algorithm: ConvolutionAlgorithm
   ) -> ConvolutionConfiguration {
     if let forced = ConvolutionConfiguration.forced[pass] { return forced }
-    if let measured = convolutionTable?[pass, geometry, dtype],
-      ConvolutionSpace(pass, geometry, algorithm, on: self).violation(of: measured) == nil
+    let operand = algorithm == .tiled ? matrixOperand(for: dtype) : nil
+    if let measured = convolutionTable?[pass, geometry, dtype, operand],
+      ConvolutionSpace(pass, geometry, algorithm, operand, on: self).violation(of: measured) == nil
     {
       return measured
     }
-    return .standard(pass, geometry, algorithm, on: self)
+    return .standard(pass, geometry, algorithm, operand, on: self)
   }
 }
 

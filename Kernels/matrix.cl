@@ -1,0 +1,174 @@
+// Products on matrix units: 32 work-items (the lanes of a warp) multiply 32 rows by 16 columns of a tile, 8 words of
+// terms at a time, and add in single precision.
+//
+// MATRIX is the type that operands are rounded to: TF32 (to the nearest, ties away from zero, 11 bits of fraction in
+// all), HALF or BFLOAT (to the nearest, ties to even). A word holds one term of TF32, or two of 16 bits, the earlier in
+// its lower half. Tiles lie in local memory as words [word][row] and [word][column].
+//
+// The layout is that of PTX's mma.sync: m16n8k8 for TF32, m16n8k16 for 16 bits. With lane = 4 * group + member, its
+// registers are
+//   A 0...3   (row group, word member), (group + 8, member), (group, member + 4), (group + 8, member + 4)
+//   B 0, 1    (word member, column group), (member + 4, group)
+//   C 0...3   (row group, column 2 * member), (group, 2 * member + 1), the same two columns of row group + 8
+// Which rows and columns of the tile an instruction takes is ours to say. Of the 2 x 2 that cover 32 x 16, instruction
+// (q, p) takes row 4 * i + 2 * q as its row i and row 4 * i + 2 * q + 1 as its row i + 8, and column 2 * j + p as its
+// column j. A lane then holds rows 4 * group + 0...3 by columns 4 * member + 0...3, a register tile as any other, and
+// reads whole vectors of both tiles.
+//
+// EMULATED computes the same from the fragments of all lanes, in plain OpenCL C: for tests where there is no such unit.
+
+#define TF32 1
+#define HALF 2
+#define BFLOAT 3
+#ifndef MATRIX
+#define MATRIX 0
+#endif
+#ifndef EMULATED
+#define EMULATED 0
+#endif
+
+// Terms in a word.
+#if MATRIX == HALF || MATRIX == BFLOAT
+#define PACK 2
+#else
+#define PACK 1
+#endif
+
+#if MATRIX
+
+// Words of a step, and the lanes that share it.
+#define MATRIX_WORDS 8
+#define LANES 32
+
+// Two values as a word; of TF32 only the first.
+INLINE uint operand_word(float low, float high) {
+#if EMULATED && MATRIX == TF32
+  const uint b = as_uint(low);
+  // Half a unit of the last bit is added to the magnitude and the rest cut off; a NaN stays one.
+  return select((b + 0x1000u) & 0xffffe000u, b | 0x400000u, (b & 0x7fffffffu) > 0x7f800000u);
+#elif EMULATED && MATRIX == HALF
+  ushort2 halves;
+  vstore_half2_rte((float2)(low, high), 0, (half *)&halves);
+  return as_uint(halves);
+#elif EMULATED
+  const uint2 b = (uint2)(as_uint(low), as_uint(high));
+  const uint2 upper = BFLOAT_BITS(b);
+  return upper.x | upper.y << 16;
+#else
+  uint word;
+#if MATRIX == TF32
+  __asm__("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(low));
+#elif MATRIX == HALF
+  __asm__("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+#else
+  __asm__("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+#endif
+  return word;
+#endif
+}
+
+// The words of four rows or columns, as a float4 of a tile.
+INLINE float4 operand_words(float4 low, float4 high) {
+  return as_float4((uint4)(operand_word(low.x, high.x), operand_word(low.y, high.y), operand_word(low.z, high.z),
+                           operand_word(low.w, high.w)));
+}
+
+// What a lane reads of a tile for a step: words `member` and `member + 4` of rows 4 * group + 0...3 or of columns
+// 2 * group + 0 and 1.
+typedef struct {
+  uint4 near, far;
+} RowFragment;
+typedef struct {
+  uint2 near, far;
+} ColumnFragment;
+
+// `rows` points to the first word of the first of the warp's row quads, of which a word has `ld`.
+INLINE RowFragment row_fragment(local const uint4 *rows, int ld, int lane) {
+  RowFragment fragment;
+  fragment.near = rows[lane % 4 * ld + lane / 4];
+  fragment.far = rows[(lane % 4 + 4) * ld + lane / 4];
+  return fragment;
+}
+
+// `columns` points to the first word of the first of the warp's column pairs, of which a word has 2 * ld.
+INLINE ColumnFragment column_fragment(local const uint2 *columns, int ld, int lane) {
+  ColumnFragment fragment;
+  fragment.near = columns[lane % 4 * 2 * ld + lane / 4];
+  fragment.far = columns[(lane % 4 + 4) * 2 * ld + lane / 4];
+  return fragment;
+}
+
+// Registers A and B of instructions (q, p).
+#define ROW_REGISTERS(a, q) ((q) ? (uint4)((a).near.zw, (a).far.zw) : (uint4)((a).near.xy, (a).far.xy))
+#define COLUMN_REGISTERS(b, p) ((p) ? (uint2)((b).near.y, (b).far.y) : (uint2)((b).near.x, (b).far.x))
+
+#if EMULATED
+
+// The product of two words.
+INLINE float word_product(uint a, uint b) {
+#if MATRIX == TF32
+  return as_float(a) * as_float(b);
+#elif MATRIX == HALF
+  const uint2 words = (uint2)(a, b);
+  const float4 v = vload_half4(0, (const half *)&words);
+  return v.x * v.z + v.y * v.w;
+#else
+  return as_float(a << 16) * as_float(b << 16) + as_float(a & 0xffff0000u) * as_float(b & 0xffff0000u);
+#endif
+}
+
+// Registers C of a lane after instruction (q, p): a row's words are with the lanes of the same group, a column's with
+// those of the group that has its number.
+INLINE float4 instruction(local const uint4 *rows, int lda, local const uint2 *columns, int ldb, int lane, int q, int p,
+                          float4 c) {
+#pragma unroll 1
+  for (int member = 0; member < 4; member++) {
+    const RowFragment fragment = row_fragment(rows, lda, lane / 4 * 4 + member);
+    const uint4 a = ROW_REGISTERS(fragment, q);
+    const ColumnFragment left = column_fragment(columns, ldb, lane % 4 * 2 * 4 + member);
+    const ColumnFragment right = column_fragment(columns, ldb, (lane % 4 * 2 + 1) * 4 + member);
+    const uint2 b0 = COLUMN_REGISTERS(left, p);
+    const uint2 b1 = COLUMN_REGISTERS(right, p);
+    c += (float4)(word_product(a.x, b0.x), word_product(a.x, b1.x), word_product(a.y, b0.x), word_product(a.y, b1.x));
+    c += (float4)(word_product(a.z, b0.y), word_product(a.z, b1.y), word_product(a.w, b0.y), word_product(a.w, b1.y));
+  }
+  return c;
+}
+#define INSTRUCTION(q, p, c) instruction(rows, lda, columns, ldb, lane, q, p, c)
+
+#else
+
+#if MATRIX == TF32
+#define MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+#elif MATRIX == HALF
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#else
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
+#endif
+
+INLINE float4 instruction(uint4 a, uint2 b, float4 c) {
+  float c0 = c.x, c1 = c.y, c2 = c.z, c3 = c.w;
+  // Volatile, so that it is not moved to where only some lanes come by.
+  __asm__ volatile(MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                   : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+                   : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+  return (float4)(c0, c1, c2, c3);
+}
+#define INSTRUCTION(q, p, c) instruction(ROW_REGISTERS(a, q), COLUMN_REGISTERS(b, p), c)
+
+#endif
+
+// Adds a step to a lane's rows r0 to r3. a and b are its fragments of `rows` and `columns`.
+INLINE void multiply_fragments(local const uint4 *rows, int lda, RowFragment a, local const uint2 *columns, int ldb,
+                               ColumnFragment b, int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
+  float4 even = INSTRUCTION(0, 0, ((float4)(r0->xz, r1->xz)));
+  float4 odd = INSTRUCTION(0, 1, ((float4)(r0->yw, r1->yw)));
+  *r0 = (float4)(even.x, odd.x, even.y, odd.y);
+  *r1 = (float4)(even.z, odd.z, even.w, odd.w);
+  even = INSTRUCTION(1, 0, ((float4)(r2->xz, r3->xz)));
+  odd = INSTRUCTION(1, 1, ((float4)(r2->yw, r3->yw)));
+  *r2 = (float4)(even.x, odd.x, even.y, odd.y);
+  *r3 = (float4)(even.z, odd.z, even.w, odd.w);
+}
+
+#endif
