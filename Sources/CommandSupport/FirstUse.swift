@@ -39,7 +39,8 @@ package struct FirstUse {
     }
     let checks = report.groups.reduce(0) { $0 + $1.cases }
     let seconds = -start.timeIntervalSinceNow
-    var line = String(format: "Kernels  %d checks passed in %.1f s, once for this model, batch and device", checks, seconds)
+    var line = String(
+      format: "Kernels  %d checks passed in %.1f s, once for this model, batch and device", checks, seconds)
     do {
       let identity = try identity(of: device)
       try UserCache.write(identity, to: UserCache.name("verified", for: identity), in: folder)

@@ -159,7 +159,10 @@ struct TrainingRun {
     let tensorBoard = try TensorBoardLogger(
       folder: Self.eventFolder(of: folder), after: stepsDone, log: log, histograms: options.histograms)
     let loop = TrainingLoop(
-      trainer, training: LoaderSource(loader: training, microBatch: configuration.microBatch),
+      trainer,
+      training: LoaderSource(
+        loader: training, microBatch: configuration.microBatch,
+        waiting: trace.map { trace in { trace.add(Trace.Span(waitingFrom: $0, until: $1)) } }),
       validation: LoaderSource(loader: validation, microBatch: configuration.microBatch),
       epochs: configuration.epochs, stepLimit: configuration.totalSteps, accumulation: configuration.batchesPerStep,
       earlyStopping: configuration.earlyStopping.map(EarlyStopping.init), plateau: configuration.plateau,
@@ -294,6 +297,11 @@ extension TrainingRun {
 }
 
 extension Trace.Span {
+  /// The training loop had no photos.
+  fileprivate init(waitingFrom start: UInt64, until end: UInt64) {
+    self.init(name: "waiting for photos", lane: "1 Training loop", start: start, end: end)
+  }
+
   /// What a thread of the loader did.
   fileprivate init(_ activity: LoaderActivity) {
     let name =

@@ -225,4 +225,14 @@ import Testing
         b.map(\.share) == Array(a.flatMap { Array(repeating: $0.share, count: $0.count / 2) }.dropFirst(left / 2)))
     }
   }
+
+  @Test func eachBatchIsWaitedForOnce() throws {
+    var waits: [(start: UInt64, end: UInt64)] = []
+    let stream = LoaderSource(loader: loader(), microBatch: 2, waiting: { waits.append(($0, $1)) }).epoch(
+      0, startingAt: 0)
+    var parts = 0
+    while try stream.next() != nil { parts += 1 }
+    #expect(parts == 10 && waits.count == 3)
+    #expect(waits.allSatisfy { $0.start <= $0.end } && zip(waits, waits.dropFirst()).allSatisfy { $0.end <= $1.start })
+  }
 }

@@ -29,6 +29,15 @@ import Testing
     #expect((spans[1]["args"] as? [String: Double]) == ["bytes": 8])
   }
 
+  @Test func whatEnclosesComesFirst() throws {
+    func span(_ name: String, _ start: UInt64, _ end: UInt64) -> Trace.Span {
+      Trace.Span(name: name, lane: "a", start: start, end: end)
+    }
+    let trace = Trace(spans: [span("inner", 5, 7), span("last", 9, 10), span("outer", 5, 9)])
+    let names = try events(trace.json()).filter { $0["ph"] as? String == "X" }.map { $0["name"] as? String }
+    #expect(names == ["outer", "inner", "last"])
+  }
+
   @Test func deviceTimesAreBroughtToTheHostsClock() {
     let start = ClockReading(host: 1000, offset: Device.ClockOffset(nanoseconds: 900, uncertainty: 1))
     // The device's clock fell behind by 10 ns in 1000.

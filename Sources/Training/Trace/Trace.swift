@@ -7,7 +7,7 @@ public struct Trace: Sendable {
   public struct Span: Sendable {
     /// What the lane shows.
     public var name: String
-    /// Spans of a lane do not overlap.
+    /// Spans of a lane nest or follow each other: viewers draw others wrongly.
     public var lane: String
     /// In nanoseconds of `DispatchTime.uptimeNanoseconds`.
     public var start: UInt64
@@ -49,7 +49,8 @@ public struct Trace: Sendable {
       events.append(
         Event(name: "thread_sort_index", ph: "M", tid: number, args: ["sort_index": .number(Double(number))]))
     }
-    events += spans.sorted { ($0.start, $0.end) < ($1.start, $1.end) }.map { span in
+    // What encloses others comes before them.
+    events += spans.sorted { ($0.start, $1.end) < ($1.start, $0.end) }.map { span in
       Event(
         name: span.name, ph: "X", tid: lanes[span.lane] ?? 0, ts: microseconds(span.start - origin),
         dur: microseconds(span.end - span.start), args: span.arguments.mapValues { .number($0) })
