@@ -38,7 +38,8 @@ public struct DeviceOptions: ParsableArguments {
     if keepsPrograms {
       description.programCache = ProgramCache(folder: UserCache.folder(environment: environment) + "/programs")
     }
-    description.probeMatrixUnits()
+    // Opening the device for it takes a moment that plain float32 need not pay.
+    if let precision, precision != .float32 { description.probeMatrixUnits() }
     description.usesTF32 = precision == .tf32
     if let line = description.productsLine(precision ?? .float32) { say(line) }
     if noTuning || environment["FOVEA_TUNING"] == "off" { return description }

@@ -78,7 +78,7 @@ struct BenchStep: ParsableCommand {
     print(String(format: "host           %.1f ms a step to enqueue it", enqueueSeconds * 1e3))
     print(
       String(
-        format: "arithmetic     %.0f GFLOP a step, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f",
+        format: "arithmetic     %.0f GFLOP a step, %.0f GFLOP/s, %.0f %% of the measured peak of float32, %.0f",
         report.gflopPerStep, report.gflopPerSecond, report.shareOfPeak * 100, report.peakGflopPerSecond))
     print(String(format: "traffic        %.1f GB a step at the least", report.gigabytesMoved))
     print("memory         \(formatBytes(memory.0)) of buffers, \(formatBytes(memory.1)) of the process, at most")

@@ -184,7 +184,8 @@ package struct ConvolutionCall: Sendable, Hashable {
 extension TensorOperand {
   /// Two-dimensional convolution (cross-correlation, as in Keras and PyTorch) of images [batch, height, width, inputs],
   /// read through pending steps. Zero padding comes after them. Shapes that do not fit trap. The result has the type of
-  /// the images; filter, bias and all arithmetic are `float32`.
+  /// the images; filter, bias and arithmetic are `float32`, but that matrix units multiply rounded values where a command's
+  /// `--precision` has them used.
   ///
   /// - Parameters:
   ///   - filter: [kernelHeight, kernelWidth, inputs, outputs].

@@ -30,6 +30,7 @@ extension DeviceTests {
 
     private func check(_ test: ConvolutionCase, tile: TiledConvolution.Tile? = nil) throws {
       let device = try DeviceTests.device.get()
+      let tile = tile?.fitting(device.description)
       let expected = test.reference()
       let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
