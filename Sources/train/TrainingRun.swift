@@ -286,7 +286,7 @@ extension TrainingRun {
       "Model    \(c.model.model), \(c.model.inputHeight)×\(c.model.inputWidth) → "
         + "\(c.model.targetHeight)×\(c.model.targetWidth), \(classifier.parameterCount) parameters, "
         + "\(classifier.trainableParameterCount) trainable"
-        + (c.model.precision.map { $0 == .tf32 ? ", products in tf32" : ", values between layers in \($0.rawValue)" }
+        + (c.model.precision.map { $0 == .tf32 ? ", precision tf32" : ", values between layers in \($0.rawValue)" }
           ?? ""))
     if let plan, let limit = options.memoryLimit { say("Memory   \(c.memoryLine(plan, limit))") }
     say(
