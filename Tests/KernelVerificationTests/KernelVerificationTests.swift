@@ -173,7 +173,7 @@ import Testing
     #expect(!Comparison("x", holds: false).passed && Comparison("x", holds: true).passed)
   }
 
-  /// Once is enough, until something changes.
+  /// Once is enough, until a step runs other programs.
   @Test func firstUseIsRemembered() throws {
     let folder = NSTemporaryDirectory() + "fovea-first-use-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -188,7 +188,13 @@ import Testing
     #expect(lines.count == 1 && lines[0].hasPrefix("Kernels"))
     try use(batchSize: 2)
     #expect(lines.count == 1)
+    // Another batch runs the same programs.
     try use(batchSize: 3)
+    #expect(lines.count == 1)
+    model.model = "resizer+densenet121"
+    try use(batchSize: 3)
+    #expect(lines.count == 2)
+    try use(batchSize: 2)
     #expect(lines.count == 2)
   }
 }
