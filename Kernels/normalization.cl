@@ -1,11 +1,11 @@
 // Batch statistics, their gradient, and the affine step of a prologue with its gradient.
 //
+// Sums over rows are made in two stages with a fixed order: chunks of rows, then the chunks one after another with
+// compensated summation. Work-items: (channel vectors, chunks), so that neighbours read neighbouring channels.
+
 // Without sums, work-items take whole rows where the host asks for that (dimension 0 is 1): a core reads memory in
 // order.
 #define FOR_CHANNELS(c, channels) for (int c = get_global_id(0) * VEC; c < (channels); c += get_global_size(0) * VEC)
-
-// Sums over rows are made in two stages with a fixed order: chunks of rows, then the chunks one after another with
-// compensated summation. Work-items: (channel vectors, chunks), so that neighbours read neighbouring channels.
 
 // partials[chunk][0][c] = mean of the chunk, [1] = sum of squared deviations from it. The second pass finds the chunk
 // in cache; deviations from the chunk's own mean keep the variance free of cancellation.

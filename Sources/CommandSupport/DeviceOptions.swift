@@ -63,14 +63,9 @@ extension DeviceDescription {
   /// How convolutions multiply: nil where the precision does not ask for anything that the device might lack, as plain
   /// float32, or 16 bits on devices that are not known for matrix units.
   package func productsLine(_ precision: Precision) -> String? {
-    let asked: MatrixOperand? =
-      switch precision {
-      case .float32: nil
-      case .tf32: .tf32
-      case .float16: .float16
-      case .bfloat16: .bfloat16
-      }
-    guard let asked, precision == .tf32 || matrixUnits != nil else { return nil }
+    guard let asked = MatrixOperand(for: precision.storage, usesTF32: precision == .tf32),
+      precision == .tf32 || matrixUnits != nil
+    else { return nil }
     if matrixOperand(for: precision.storage) == asked {
       return "Products of \(asked.rawValue) on tensor cores, sums in float32"
     }

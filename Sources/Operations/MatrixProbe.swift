@@ -90,6 +90,16 @@ extension MatrixOperand {
     }
   }
 
+  /// What images of that type want as operands; nil for products in single precision.
+  package init?(for dtype: DType, usesTF32: Bool) {
+    switch dtype {
+    case .float32 where usesTF32: self = .tf32
+    case .float16: self = .float16
+    case .bfloat16: self = .bfloat16
+    case .float32, .uint8, .int32: return nil
+    }
+  }
+
   /// The one that the kernels call so.
   package init?(macro: some StringProtocol) {
     guard let operand = Self.allCases.first(where: { $0.macro == macro }) else { return nil }
@@ -128,14 +138,9 @@ extension DeviceDescription {
   /// What convolutions over images of that type round their operands to, on matrix units; nil where products are those
   /// of single precision.
   package func matrixOperand(for dtype: DType) -> MatrixOperand? {
-    let wanted: MatrixOperand? =
-      switch dtype {
-      case .float32: usesTF32 ? .tf32 : nil
-      case .float16: .float16
-      case .bfloat16: .bfloat16
-      case .uint8, .int32: nil
-      }
-    guard let wanted, let matrixUnits, matrixUnits.operands.contains(wanted), maximumWorkGroupSize >= 32 else {
+    guard let wanted = MatrixOperand(for: dtype, usesTF32: usesTF32), let matrixUnits,
+      matrixUnits.operands.contains(wanted), maximumWorkGroupSize >= 32
+    else {
       return nil
     }
     return wanted

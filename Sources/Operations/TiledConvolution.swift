@@ -73,7 +73,8 @@ package struct TiledConvolution: ConvolutionKernels {
     }
   }
 
-  /// The tiles that `tile(rows:columns:on:)` picks from, with fewer terms where local memory is small.
+  /// The tiles that `tile` picks from, with fewer terms where local memory is small: medium, tall, large, two narrow ones,
+  /// and two for small work-groups.
   package static let tiles = [
     Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
@@ -83,13 +84,21 @@ package struct TiledConvolution: ConvolutionKernels {
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
   /// device with it, small for devices with small work-groups.
   static func tile(rows: Int, columns: Int, _ operand: MatrixOperand?, on device: DeviceDescription) -> Tile {
-    let tile =
-      operand.map { matrixTile(rows: rows, columns: columns, $0, on: device) }
-      ?? preferredTile(rows: rows, columns: columns, on: device)
-    return tile.fitting(device)
+    let tiles = operand.map(matrixTiles) ?? tiles
+    func filled(with tile: Tile) -> Bool { tile.groups(rows, columns) >= 4 * device.computeUnits }
+    let index =
+      switch (device.maximumWorkGroupSize, columns) {
+      case (..<64, _): 6
+      case (..<256, _): 5
+      case (_, ...16): 4
+      case (_, ...32): 3
+      case (_, 65...) where filled(with: tiles[2]): 2
+      default: filled(with: tiles[1]) ? 1 : 0
+      }
+    return tiles[index].fitting(device)
   }
 
-  /// The tiles for matrix units, likewise. A warp has 64 × 32 values of them where there is room, for which it reads 24
+  /// The tiles for matrix units, in the same order. A warp has 64 × 32 values of them where there is room, for which it reads 24
   /// words of local memory a work-item for 16 instructions.
   package static func matrixTiles(_ operand: MatrixOperand) -> [Tile] {
     let terms = 16 * operand.perWord
@@ -102,31 +111,6 @@ package struct TiledConvolution: ConvolutionKernels {
       Tile(rows: 32, columns: 32, terms: terms, operand: operand),
       Tile(rows: 32, columns: 16, terms: 16, operand: operand),
     ]
-  }
-
-  private static func matrixTile(
-    rows: Int, columns: Int, _ operand: MatrixOperand, on device: DeviceDescription
-  ) -> Tile {
-    let tiles = matrixTiles(operand)
-    let limit = device.maximumWorkGroupSize
-    if limit < 256 { return limit < 64 ? tiles[6] : tiles[5] }
-    if columns <= 16 { return tiles[4] }
-    if columns <= 32 { return tiles[3] }
-    let enough = 4 * device.computeUnits
-    if columns > 64, tiles[2].groups(rows, columns) >= enough { return tiles[2] }
-    return tiles[1].groups(rows, columns) >= enough ? tiles[1] : tiles[0]
-  }
-
-  private static func preferredTile(rows: Int, columns: Int, on device: DeviceDescription) -> Tile {
-    let limit = device.maximumWorkGroupSize
-    if limit < 256 { return limit < 64 ? Tile(rows: 16, columns: 16) : Tile(rows: 32, columns: 32) }
-    if columns <= 16 { return Tile(rows: 256, columns: 16) }
-    if columns <= 32 { return Tile(rows: 128, columns: 32) }
-    let enough = 4 * device.computeUnits
-    let large = Tile(rows: 128, columns: 128, down: 2, across: 2)
-    if columns > 64, large.groups(rows, columns) >= enough { return large }
-    let tall = Tile(rows: 128, columns: 64, down: 2)
-    return tall.groups(rows, columns) >= enough ? tall : Tile(rows: 64, columns: 64)
   }
 
   func forward(
