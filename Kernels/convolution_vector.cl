@@ -7,13 +7,16 @@
 // input values, TILE * NV fused multiply-adds into registers.
 //
 // Baked: KH KW SH SW (kernel and stride), LD (channels of the packed window; for KW = 1 at least the channels), TILE,
-// NV, TILES (tiles per work-item), PRE/AFFINE/POST (prologue on load) and for the data gradient EPILOGUE with
-// EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose gradient is applied on store.
+// NV, TILES (tiles per work-item), PARTIAL (0 where outputs are a multiple of 16), PRE/AFFINE/POST (prologue on
+// load) and for the data gradient EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had
+// read, whose gradient is applied on store.
 //
 // Without an epilogue, where `momentGroups` is not 0, each work-item leaves mean and summed squared deviations of what
 // it stores, as `moments_partial` does for its rows, and behind those of all work-items the number of its pixels.
 
 #define NB (16 * NV)
+// Outputs from channel c on; of a vector at most 16 are used.
+#define OUTPUTS_FROM(c) (PARTIAL || (c) >= outChannels ? outChannels - (c) : 16)
 #define WINDOW ((TILE - 1) * SW + KW)
 // Steps of the summed index between requests for memory.
 #define PREFETCH_STEP 32
@@ -54,6 +57,12 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
     }
 
   const long firstPixel = ((long)n * outHeight + oh) * outWidth + ow0;
+  const int shares = KH * ((run + PREFETCH_STEP - 1) / PREFETCH_STEP);
+#if KH * KW == 1
+  const int nextPixels = min(TILE * TILES, width - ow0 - TILE * TILES);
+  Walk next = begin_walk(x + xOffset + (firstPixel + TILE * TILES) * xStride, xStride, 0, 1, nextPixels, channels,
+                         (outChannels + NB - 1) / NB * tiles * shares);
+#endif
   for (int n0 = 0; n0 < outChannels; n0 += NB) {
     global const float *panel = packed + (long)n0 * KH * run;
 #if EPILOGUE && EAFFINE
@@ -68,24 +77,24 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
 #pragma unroll
         for (int v = 0; v < NV; v++)
           acc[p][v] = 0.0f;
+      const long pixel0 = firstPixel + t * TILE;
       const int pixels = min(TILE, outWidth - ow0 - t * TILE);
-      const int shares = KH * ((run + PREFETCH_STEP - 1) / PREFETCH_STEP);
-      int share = 0;
+      const int lanes = min(NB, outChannels - n0);
+#if EPILOGUE
+      Walk inputs = begin_walk(ex + exOffset + pixel0 * exStride + n0, exStride, 0, 1, pixels, lanes, shares);
+#endif
+      Walk old = begin_walk(y + yOffset + pixel0 * yStride + n0, yStride, 0, 1, accumulate ? pixels : 0, lanes, shares);
       for (int kh = 0; kh < KH; kh++) {
         const float *a = window + (t * KH + kh) * WINDOW * LD;
         global const float *b = panel + (long)kh * run * NB;
-        for (int k0 = 0; k0 < run; k0 += PREFETCH_STEP, share++) {
+        for (int k0 = 0; k0 < run; k0 += PREFETCH_STEP) {
           // While these products are computed: what the epilogue reads, and the next work-item's pixels.
-          const long pixel = firstPixel + t * TILE;
 #if EPILOGUE
-          prefetch_pixels(ex + exOffset + pixel * exStride + n0, exStride, pixels, NB, share, shares);
+          walk_on(&inputs);
 #endif
-          if (accumulate)
-            prefetch_pixels(y + yOffset + pixel * yStride + n0, yStride, pixels, NB, share, shares);
+          walk_on(&old);
 #if KH * KW == 1
-          prefetch_pixels(x + xOffset + (((long)n * height + oh) * width + ow0 + TILE * TILES) * xStride, xStride,
-                          min(TILE * TILES, width - ow0 - TILE * TILES), channels,
-                          (n0 / NB * TILES + t) * shares + share, (outChannels + NB - 1) / NB * TILES * shares);
+          walk_on(&next);
 #endif
           const int end = min(k0 + PREFETCH_STEP, run);
           for (int k = k0; k < end; k++) {
@@ -102,7 +111,62 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
         }
       }
 
-      // Through memory, as the compiler would otherwise write all that follows once for every register.
+      if (pixels == TILE && lanes == NB) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) {
+          const int c = n0 + v * 16;
+          global stored *target = y + yOffset + pixel0 * yStride + c;
+#if EPILOGUE
+          global const stored *input = ex + exOffset + pixel0 * exStride + c;
+          float16 sumShift = 0.0f, sumScale = 0.0f;
+          DECLARE_EPILOGUE(eaffine + eaffineOffset, outChannels, c);
+#pragma unroll
+          for (int p = 0; p < TILE; p++) {
+            const float16 given = LOAD_AS(STORE, 16, input + (long)p * exStride);
+            EPILOGUE_GRADIENT(acc[p][v], given, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
+          }
+#if EAFFINE
+          vstore16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
+          vstore16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
+#endif
+#else
+          if (hasBias) {
+            const float16 start = vload16(0, bias + biasOffset + c);
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+              acc[p][v] += start;
+          }
+          if (momentGroups) {
+            float16 total = 0.0f, square = 0.0f;
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+              total += acc[p][v];
+            const float16 mean = total * (1.0f / TILE);
+#pragma unroll
+            for (int p = 0; p < TILE; p++) {
+              const float16 d = acc[p][v] - mean;
+              square = fma(d, d, square);
+            }
+            join_moments(means, squares, v, t * TILE, mean, square, TILE);
+          }
+#endif
+          if (accumulate)
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+              acc[p][v] += LOAD_AS(STORE, 16, target + (long)p * yStride);
+          if (streaming)
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+              STREAM(acc[p][v], target + (long)p * yStride);
+          else
+#pragma unroll
+            for (int p = 0; p < TILE; p++)
+              STORE_AS(STORE, 16, acc[p][v], target + (long)p * yStride);
+        }
+        continue;
+      }
+
+      // The edges, through memory: the compiler would otherwise write all that follows once for every register.
       float results[TILE * NB] LINES;
 #pragma unroll
       for (int p = 0; p < TILE; p++)
@@ -111,7 +175,7 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
           vstore16(acc[p][v], p * NV + v, results);
       for (int v = 0; v < NV; v++) {
         const int c = n0 + v * 16;
-        const int lanes = outChannels - c;
+        const int lanes = OUTPUTS_FROM(c);
         if (lanes <= 0)
           break;
 #if EPILOGUE
@@ -137,7 +201,7 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
         }
 #endif
         for (int p = 0; p < pixels; p++) {
-          const long pixel = firstPixel + t * TILE + p;
+          const long pixel = pixel0 + p;
           global stored *target = y + yOffset + pixel * yStride + c;
           float16 value = vload16(p * NV + v, results) + start;
 #if EPILOGUE
@@ -159,17 +223,17 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
     }
     const long group = ((long)n * get_global_size(1) + oh) * get_global_size(0) + get_global_id(0);
 #if EPILOGUE && EAFFINE
-    for (int v = 0; v < NV && n0 + v * 16 < outChannels; v++) {
+    for (int v = 0; v < NV && OUTPUTS_FROM(n0 + v * 16) > 0; v++) {
       const int c = n0 + v * 16;
-      store_lanes(vload16(v, sumsShift), sums + group * 2 * outChannels + c, outChannels - c);
-      store_lanes(vload16(v, sumsScale), sums + (group * 2 + 1) * outChannels + c, outChannels - c);
+      store_lanes(vload16(v, sumsShift), sums + group * 2 * outChannels + c, OUTPUTS_FROM(c));
+      store_lanes(vload16(v, sumsScale), sums + (group * 2 + 1) * outChannels + c, OUTPUTS_FROM(c));
     }
 #elif !EPILOGUE
     if (momentGroups) {
-      for (int v = 0; v < NV && n0 + v * 16 < outChannels; v++) {
+      for (int v = 0; v < NV && OUTPUTS_FROM(n0 + v * 16) > 0; v++) {
         const int c = n0 + v * 16;
-        store_lanes(vload16(v, means), moments + group * 2 * outChannels + c, outChannels - c);
-        store_lanes(vload16(v, squares), moments + (group * 2 + 1) * outChannels + c, outChannels - c);
+        store_lanes(vload16(v, means), moments + group * 2 * outChannels + c, OUTPUTS_FROM(c));
+        store_lanes(vload16(v, squares), moments + (group * 2 + 1) * outChannels + c, OUTPUTS_FROM(c));
       }
       moments[(long)momentGroups * 2 * outChannels + group] = min(TILE * TILES, outWidth - ow0);
     }

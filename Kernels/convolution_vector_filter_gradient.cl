@@ -9,10 +9,15 @@
 // first-level cache whatever their strides in memory.
 //
 // Baked: KH KW SH SW (kernel and stride), LD (floats between window pixels), NV (vectors of outputs), KB, CAPACITY
-// (floats of the window), PIXELS (most pixels of a unit), PRE/AFFINE/POST (prologue on load). For KW > 1, LD
-// equals the channels. For KW = 1 a work-item takes `itemChannels` of them, at most LD.
+// (floats of the window), PIXELS (most pixels of a unit), PARTIAL (0 where outputs are a multiple of 16),
+// PRE/AFFINE/POST (prologue on load). For KW > 1, LD equals the channels. For KW = 1 a work-item takes `itemChannels`
+// of them, at most LD.
 
 #define NB (16 * NV)
+// Outputs of vector v that there are, where it has any; at most 16 are used.
+#define LANES(v) (PARTIAL ? lanes - (v)*16 : 16)
+// Pixels between requests for memory.
+#define PREFETCH_STEP 32
 
 kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int xStride, int height, int width,
                                       int channels, global const float *affine, int affineOffset, float preSlope,
@@ -50,7 +55,13 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
     const int nextRow = (next / columnGroups) % rowGroups * unitRows;
     const int nextImage = next / columnGroups / rowGroups;
     const int blocks = (run + KB - 1) / KB;
-    const int parts = (outChannels + NB - 1) / NB * KH * blocks;
+    const int shares =
+        (outChannels + NB - 1) / NB * KH * blocks * rows * ((columns + PREFETCH_STEP - 1) / PREFETCH_STEP);
+    Walk nextInput = begin_window_walk(x + xOffset + firstChannel + (long)nextImage * height * width * xStride, xStride,
+                                       height, width, nextRow * SH - padTop, nextColumn * SW - padLeft, windowRows,
+                                       windowColumns, blockChannels, shares);
+    Walk nextGradient = begin_window_walk(dy + dyOffset + (long)nextImage * outHeight * outWidth * dyStride, dyStride,
+                                          outHeight, outWidth, nextRow, nextColumn, rows, columns, outChannels, shares);
 
     global const stored *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
     for (int n0 = 0; n0 < outChannels; n0 += NB) {
@@ -60,18 +71,11 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
           global const stored *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
 #pragma unroll
           for (int v = 0; v < NV; v++)
-            vstore16(lanes > v * 16 ? load_stored_lanes(d + v * 16, lanes - v * 16) : (float16)(0.0f), v,
+            vstore16(lanes > v * 16 ? load_stored_lanes(d + v * 16, LANES(v)) : (float16)(0.0f), v,
                      panel + (r * columns + p) * NB);
         }
       for (int kh = 0; kh < KH; kh++)
         for (int k0 = 0; k0 < run; k0 += KB) {
-          // While this block computes: a share of the next unit.
-          const int part = (n0 / NB * KH + kh) * blocks + k0 / KB;
-          prefetch_window(x + xOffset + firstChannel + (long)nextImage * height * width * xStride, xStride, height,
-                          width, nextRow * SH - padTop, nextColumn * SW - padLeft, windowRows, windowColumns,
-                          blockChannels, part, parts);
-          prefetch_window(dy + dyOffset + (long)nextImage * outHeight * outWidth * dyStride, dyStride, outHeight,
-                          outWidth, nextRow, nextColumn, rows, columns, outChannels, part, parts);
           float16 acc[KB][NV];
 #pragma unroll
           for (int k = 0; k < KB; k++)
@@ -81,33 +85,51 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
           for (int r = 0; r < rows; r++) {
             const float *a = window + (r * SH + kh) * windowStride + k0;
             const float *d = panel + r * columns * NB;
-            for (int p = 0; p < columns; p++) {
-              float16 g[NV];
-#pragma unroll
-              for (int v = 0; v < NV; v++)
-                g[v] = vload16(v, d + p * NB);
-#pragma unroll
-              for (int k = 0; k < KB; k++)
+            for (int p0 = 0; p0 < columns; p0 += PREFETCH_STEP) {
+              // While these products are computed: the next unit.
+              walk_on(&nextInput);
+              walk_on(&nextGradient);
+              const int end = min(p0 + PREFETCH_STEP, columns);
+              for (int p = p0; p < end; p++) {
+                float16 g[NV];
 #pragma unroll
                 for (int v = 0; v < NV; v++)
-                  acc[k][v] = fma((float16)(a[p * SW * LD + k]), g[v], acc[k][v]);
+                  g[v] = vload16(v, d + p * NB);
+#pragma unroll
+                for (int k = 0; k < KB; k++)
+#pragma unroll
+                  for (int v = 0; v < NV; v++)
+                    acc[k][v] = fma((float16)(a[p * SW * LD + k]), g[v], acc[k][v]);
+              }
             }
           }
+          // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
+          const int firstIndex = KW == 1 ? kh * channels + firstChannel + k0 : kh * run + k0;
+          global float *target = partial + (long)firstIndex * outChannels + n0;
+          if (!first && run - k0 >= KB && lanes >= NB) {
+#pragma unroll
+            for (int k = 0; k < KB; k++)
+#pragma unroll
+              for (int v = 0; v < NV; v++) {
+                global float *element = target + (long)k * outChannels + v * 16;
+                vstore16(acc[k][v] + vload16(0, element), 0, element);
+              }
+            continue;
+          }
+          // The first unit and the edges, through memory: the compiler would otherwise write it once for every
+          // register.
           float results[KB * NB] LINES;
 #pragma unroll
           for (int k = 0; k < KB; k++)
 #pragma unroll
             for (int v = 0; v < NV; v++)
               vstore16(acc[k][v], k * NV + v, results);
-          for (int k = 0; k < min(KB, run - k0); k++) {
-            // Row of dw: (kh, kw, channel) with the run's index split for KW = 1 by channel block.
-            const int rowIndex = KW == 1 ? kh * channels + firstChannel + k0 + k : kh * run + k0 + k;
+          for (int k = 0; k < min(KB, run - k0); k++)
             for (int v = 0; v < NV && lanes > v * 16; v++) {
-              global float *target = partial + (long)rowIndex * outChannels + n0 + v * 16;
+              global float *element = target + (long)k * outChannels + v * 16;
               const float16 value = vload16(k * NV + v, results);
-              store_lanes(first ? value : value + load_lanes(target, lanes - v * 16), target, lanes - v * 16);
+              store_lanes(first ? value : value + load_lanes(element, LANES(v)), element, LANES(v));
             }
-          }
         }
     }
   }

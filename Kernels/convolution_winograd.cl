@@ -31,7 +31,18 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
   transform_input(input, x + xOffset, xStride, height, width, CHANNELS, affine + affineOffset, CHANNELS, preSlope,
                   postSlope, padTop, padLeft, tilesDown, tilesAcross, first, count);
 
+  // The pixels of the next work-item's tiles that neither those above nor those to the left have.
+  const int shares = 16 * ((CHANNELS + PREFETCH_STEP - 1) / PREFETCH_STEP);
+  TileWalk nextInput = begin_tile_walk(x + xOffset, xStride, height, width, 2 - padTop, 2 - padLeft, tilesDown,
+                                       tilesAcross, first + TILES, next, CHANNELS, outChannels / NB * shares);
+
   for (int n0 = 0; n0 < outChannels; n0 += NB) {
+#if EPILOGUE
+    TileWalk inputs = begin_tile_walk(ex + exOffset + n0, exStride, outHeight, outWidth, 0, 0, tilesDown, tilesAcross,
+                                      first, count, NB, shares);
+#endif
+    TileWalk old = begin_tile_walk(y + yOffset + n0, yStride, outHeight, outWidth, 0, 0, tilesDown, tilesAcross, first,
+                                   accumulate ? count : 0, NB, shares);
     // The 16 matrix products. Tiles behind `count` hold nothing; what comes of them is not stored below.
     float output[16 * OUTPUT_STRIDE] LINES;
     for (int position = 0; position < 16; position++) {
@@ -45,17 +56,11 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
           acc[t][v] = 0.0f;
       for (int k0 = 0; k0 < CHANNELS; k0 += PREFETCH_STEP) {
         // While these products are computed: what the epilogue reads, and the next work-item's pixels.
-        const int steps = (CHANNELS + PREFETCH_STEP - 1) / PREFETCH_STEP;
-        const int share = position * steps + k0 / PREFETCH_STEP;
 #if EPILOGUE
-        prefetch_output(ex + exOffset + n0, exStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
-                        share, 16 * steps);
+        walk_tiles(&inputs);
 #endif
-        if (accumulate)
-          prefetch_output(y + yOffset + n0, yStride, outHeight, outWidth, NB, tilesDown, tilesAcross, first, count,
-                          share, 16 * steps);
-        prefetch_tiles(x + xOffset, xStride, height, width, CHANNELS, padTop, padLeft, tilesDown, tilesAcross,
-                       first + TILES, next, n0 / NB * 16 * steps + share, outChannels / NB * 16 * steps);
+        walk_tiles(&old);
+        walk_tiles(&nextInput);
         for (int k = k0; k < min(k0 + PREFETCH_STEP, CHANNELS); k++) {
           float16 weights[NV];
 #pragma unroll
@@ -83,8 +88,9 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
       float16 sumShift = 0.0f, sumScale = 0.0f;
       DECLARE_EPILOGUE(eaffine + eaffineOffset, outChannels, c);
 #else
-      float means[16] LINES, squares[16] LINES;
-      int before = 0;
+      // Sums of deviations from the first tile's mean, and of their squares: not far from the mean of all.
+      float16 anchor = 0.0f, deviations = 0.0f, squares = 0.0f;
+      int pixels = 0;
 #endif
       Tile tile = tile_at(first, tilesDown, tilesAcross);
       for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
@@ -133,26 +139,27 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
           }
 #if !EPILOGUE
         if (momentGroups) {
-          const float16 mean = total / (float)inside;
-          float16 square = 0.0f;
+          if (t == 0)
+            anchor = total * (1.0f / (float)inside);
 #pragma unroll
           for (int i = 0; i < 2; i++)
 #pragma unroll
             for (int j = 0; j < 2; j++)
               if (tile.row * 2 + i < outHeight && tile.column * 2 + j < outWidth) {
-                const float16 d = values[i * 2 + j] - mean;
-                square += d * d;
+                const float16 d = values[i * 2 + j] - anchor;
+                deviations += d;
+                squares = fma(d, d, squares);
               }
-          join_moments(means, squares, 0, before, mean, square, inside);
-          before += inside;
+          pixels += inside;
         }
 #endif
       }
 #if !EPILOGUE
       if (momentGroups) {
-        vstore16(vload16(0, means), 0, moments + (long)group * 2 * outChannels + c);
-        vstore16(vload16(0, squares), 0, moments + ((long)group * 2 + 1) * outChannels + c);
-        moments[(long)momentGroups * 2 * outChannels + group] = before;
+        const float16 offset = deviations * (1.0f / (float)pixels);
+        vstore16(anchor + offset, 0, moments + (long)group * 2 * outChannels + c);
+        vstore16(max(squares - deviations * offset, 0.0f), 0, moments + ((long)group * 2 + 1) * outChannels + c);
+        moments[(long)momentGroups * 2 * outChannels + group] = pixels;
       }
 #endif
 #if EPILOGUE && EAFFINE

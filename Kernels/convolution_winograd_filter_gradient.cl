@@ -55,18 +55,20 @@ kernel WIDE void winograd_filter_gradient(global const stored *x, int xOffset, i
     transform_input(input, x + xOffset + firstChannel, xStride, height, width, blockChannels,
                     affine + affineOffset + firstChannel, channels, preSlope, postSlope, padTop, padLeft, tilesDown,
                     tilesAcross, first, count);
+    const int shares = 16 * ((blockChannels + KB - 1) / KB);
+    TileWalk nextInput =
+        begin_tile_walk(x + xOffset + firstChannel, xStride, height, width, 2 - padTop, 2 - padLeft, tilesDown,
+                        tilesAcross, next, nextCount, blockChannels, outChannels / NB * shares);
     for (int n0 = 0; n0 < outChannels; n0 += NB) {
+      TileWalk nextGradient = begin_tile_walk(dy + dyOffset + n0, dyStride, outHeight, outWidth, 0, 0, tilesDown,
+                                              tilesAcross, next, nextCount, NB, shares);
       transform_gradient(gradient, dy + dyOffset + n0, dyStride, outHeight, outWidth, tilesDown, tilesAcross, first,
                          count);
       for (int position = 0; position < 16; position++)
         for (int k0 = 0; k0 < blockChannels; k0 += KB) {
           // While this block computes: a share of the next group.
-          const int blocks = (blockChannels + KB - 1) / KB;
-          const int share = position * blocks + k0 / KB;
-          prefetch_output(dy + dyOffset + n0, dyStride, outHeight, outWidth, NB, tilesDown, tilesAcross, next,
-                          nextCount, share, 16 * blocks);
-          prefetch_tiles(x + xOffset + firstChannel, xStride, height, width, blockChannels, padTop, padLeft, tilesDown,
-                         tilesAcross, next, nextCount, n0 / NB * 16 * blocks + share, outChannels / NB * 16 * blocks);
+          walk_tiles(&nextGradient);
+          walk_tiles(&nextInput);
           const float *a = input + position * INPUT_STRIDE + k0;
           const float *b = gradient + position * OUTPUT_STRIDE;
           float16 acc[KB][NV];

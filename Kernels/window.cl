@@ -148,35 +148,55 @@ inline void join_moments(float *means, float *squares, int v, int before, float1
 // Elements of a cache line.
 #define LINE (64 / (int)sizeof(stored))
 
-// Where share `share` of `shares` of `count` begins; it ends where the next one begins.
-#define SHARE_BEGIN(count, share, shares) ((count) * (share) / (shares))
+// A walk over `rows` rows of `columns` pixels of `channels` values, that asks for a share of their cache lines at each
+// of `shares` steps. Pixels without gaps between them are walked as one.
+typedef struct {
+  global const stored *pixel;
+  int channel, channels;
+  int column, columns, stride;
+  long toNextRow; // from the pixel behind a row
+  int lines, shares, owed;
+} Walk;
 
-// A share of `pixels` consecutive pixels of `channels` values.
-inline void prefetch_pixels(global const stored *first, int stride, int pixels, int channels, int share, int shares) {
-  const int lines = (channels + LINE - 1) / LINE;
-  const int end = SHARE_BEGIN(pixels * lines, share + 1, shares);
-  for (int i = SHARE_BEGIN(pixels * lines, share, shares); i < end; i++)
-    PREFETCH(first + (long)(i / lines) * stride + i % lines * LINE);
+INLINE Walk begin_walk(global const stored *first, int stride, long rowStride, int rows, int columns, int channels,
+                       int shares) {
+  Walk walk;
+  if (stride == channels) {
+    channels *= columns;
+    stride = channels;
+    columns = 1;
+  }
+  walk.pixel = first;
+  walk.channel = walk.column = walk.owed = 0;
+  walk.channels = channels;
+  walk.columns = columns;
+  walk.stride = stride;
+  walk.toNextRow = rowStride - (long)columns * stride;
+  walk.lines = max(rows, 0) * max(columns, 0) * ((channels + LINE - 1) / LINE);
+  walk.shares = shares;
+  return walk;
 }
 
-// A share of a window of `rows` by `columns` pixels.
-inline void prefetch_window(global const stored *image, int xStride, int height, int width, int row, int column,
-                            int rows, int columns, int channels, int share, int shares) {
-  const int step = max(1, LINE / xStride); // pixels of a cache line
-  const int across = (columns + step - 1) / step;
-  const int begin = SHARE_BEGIN(rows * across, share, shares);
-  const int end = SHARE_BEGIN(rows * across, share + 1, shares);
-  int r = begin / across;
-  int i = begin % across;
-  for (int count = end - begin; count > 0; count--) {
-    const int ih = row + r;
-    const int iw = column + i * step;
-    if (ih >= 0 && ih < height && iw >= 0 && iw < width)
-      for (int c = 0; c < channels; c += LINE)
-        PREFETCH(image + ((long)ih * width + iw) * xStride + c);
-    if (++i == across) {
-      i = 0;
-      r++;
+INLINE void walk_on(Walk *walk) {
+  for (walk->owed += walk->lines; walk->owed >= walk->shares; walk->owed -= walk->shares) {
+    PREFETCH(walk->pixel + walk->channel);
+    walk->channel += LINE;
+    if (walk->channel >= walk->channels) {
+      walk->channel = 0;
+      walk->pixel += walk->stride;
+      if (++walk->column == walk->columns) {
+        walk->column = 0;
+        walk->pixel += walk->toNextRow;
+      }
     }
   }
+}
+
+// The same over what lies inside the image of a window of `rows` by `columns` pixels from (row, column) on.
+INLINE Walk begin_window_walk(global const stored *image, int stride, int height, int width, int row, int column,
+                              int rows, int columns, int channels, int shares) {
+  const int top = max(row, 0);
+  const int left = max(column, 0);
+  return begin_walk(image + ((long)top * width + left) * stride, stride, (long)width * stride,
+                    min(row + rows, height) - top, min(column + columns, width) - left, channels, shares);
 }

@@ -53,16 +53,26 @@ inline Tile next_tile(Tile tile, int tilesDown, int tilesAcross) {
   return tile;
 }
 
-// One column of an input tile from row `ih` on, through the prologue, zero outside the image: Bt times it.
-inline void transform_column(float16 result[4], global const stored *image, int stride, int height, int width, int ih,
-                             int iw, float16 centre, float16 scale, float16 shift, float preSlope, float postSlope) {
+// One column of an input tile, through the prologue, of which rows `top` to before `bottom` lie inside the image, zero
+// elsewhere: Bt times it.
+INLINE void transform_column(float16 result[4], global const stored *column, long rowStride, int top, int bottom,
+                             float16 centre, float16 scale, float16 shift, float preSlope, float postSlope) {
   float16 d[4];
+  if (top == 0 && bottom == 4) {
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    d[i] = 0.0f;
-    if (ih + i >= 0 && ih + i < height && iw >= 0 && iw < width)
-      d[i] = APPLY_PROLOGUE(LOAD_AS(STORE, 16, image + ((long)(ih + i) * width + iw) * stride), centre, scale, shift,
-                            preSlope, postSlope);
+    for (int i = 0; i < 4; i++)
+      d[i] = APPLY_PROLOGUE(LOAD_AS(STORE, 16, column + i * rowStride), centre, scale, shift, preSlope, postSlope);
+  } else {
+    float edge[64] LINES;
+    for (int i = 0; i < 4; i++) {
+      float16 value = 0.0f;
+      if (i >= top && i < bottom)
+        value = APPLY_PROLOGUE(LOAD_AS(STORE, 16, column + i * rowStride), centre, scale, shift, preSlope, postSlope);
+      vstore16(value, i, edge);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      d[i] = vload16(i, edge);
   }
   result[0] = d[0] - d[2];
   result[1] = d[1] + d[2];
@@ -79,16 +89,22 @@ inline void transform_input(float *target, global const stored *x, int xStride, 
     Tile tile = tile_at(first, tilesDown, tilesAcross);
     float16 column[4][4];
     for (int t = 0; t < count; t++, tile = next_tile(tile, tilesDown, tilesAcross)) {
-      global const stored *image = x + tile.image * height * width * xStride + c;
       const int ih = tile.row * 2 - padTop;
       const int iw = tile.column * 2 - padLeft;
+      const int top = max(-ih, 0);
+      const int bottom = min(height - ih, 4);
+      const long rowStride = (long)width * xStride;
+      global const stored *corner = x + (tile.image * height + ih) * rowStride + (long)iw * xStride + c;
+      // Of columns outside of the image no row is inside.
+#define TRANSFORM_COLUMN(j)                                                                                            \
+  transform_column(column[j], corner + (long)(j)*xStride, rowStride, top,                                              \
+                   iw + (j) >= 0 && iw + (j) < width ? bottom : 0, centre, scale, shift, preSlope, postSlope)
       if (t == 0 || tile.column == 0) {
-        transform_column(column[0], image, xStride, height, width, ih, iw, centre, scale, shift, preSlope, postSlope);
-        transform_column(column[1], image, xStride, height, width, ih, iw + 1, centre, scale, shift, preSlope,
-                         postSlope);
+        TRANSFORM_COLUMN(0);
+        TRANSFORM_COLUMN(1);
       }
-      transform_column(column[2], image, xStride, height, width, ih, iw + 2, centre, scale, shift, preSlope, postSlope);
-      transform_column(column[3], image, xStride, height, width, ih, iw + 3, centre, scale, shift, preSlope, postSlope);
+      TRANSFORM_COLUMN(2);
+      TRANSFORM_COLUMN(3);
       float *v = target + t * TILE_STRIDE + c;
 #pragma unroll
       for (int i = 0; i < 4; i++) {
@@ -103,31 +119,47 @@ inline void transform_input(float *target, global const stored *x, int xStride, 
   }
 }
 
-// A share of the pixels of `count` tiles from `first` on that their left neighbours do not have, in small pieces.
-inline void prefetch_tiles(global const stored *x, int xStride, int height, int width, int channels, int padTop,
-                           int padLeft, int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
-  const int end = SHARE_BEGIN(count * 4, share + 1, shares);
-  for (int i = SHARE_BEGIN(count * 4, share, shares); i < end; i++) {
-    const Tile tile = tile_at(first + i / 4, tilesDown, tilesAcross);
-    const int ih = tile.row * 2 - padTop + i % 4;
-    const int iw = tile.column * 2 - padLeft + 2;
-    if (ih >= 0 && ih < height && iw >= 0 && iw + 1 < width)
-      for (int c = 0; c < 2 * channels; c += LINE)
-        PREFETCH(x + ((tile.image * height + ih) * width + iw + (c >= channels)) * xStride + c % channels);
-  }
+// A walk like those of window.cl over the 2x2 pixels that tiles have at (row, column) of theirs.
+typedef struct {
+  global const stored *x;
+  int stride, height, width, row, column, tilesDown, tilesAcross, channels;
+  Tile tile;
+  int pixel, channel;
+  int lines, shares, owed;
+} TileWalk;
+
+INLINE TileWalk begin_tile_walk(global const stored *x, int stride, int height, int width, int row, int column,
+                                int tilesDown, int tilesAcross, int first, int count, int channels, int shares) {
+  TileWalk walk;
+  walk.x = x;
+  walk.stride = stride;
+  walk.height = height;
+  walk.width = width;
+  walk.row = row;
+  walk.column = column;
+  walk.tilesDown = tilesDown;
+  walk.tilesAcross = tilesAcross;
+  walk.channels = channels;
+  walk.tile = tile_at(first, tilesDown, tilesAcross);
+  walk.pixel = walk.channel = walk.owed = 0;
+  walk.lines = count * 4 * ((channels + LINE - 1) / LINE);
+  walk.shares = shares;
+  return walk;
 }
 
-// A share of the output pixels of `count` tiles from `first` on, in small pieces.
-inline void prefetch_output(global const stored *y, int yStride, int outHeight, int outWidth, int channels,
-                            int tilesDown, int tilesAcross, int first, int count, int share, int shares) {
-  const int end = SHARE_BEGIN(count * 2, share + 1, shares);
-  for (int i = SHARE_BEGIN(count * 2, share, shares); i < end; i++) {
-    const Tile tile = tile_at(first + i / 2, tilesDown, tilesAcross);
-    const int oh = tile.row * 2 + i % 2;
-    const int ow = tile.column * 2;
-    if (oh < outHeight)
-      for (int j = 0; j < 2; j++)
-        for (int c = 0; c < channels; c += LINE)
-          PREFETCH(y + ((tile.image * outHeight + oh) * outWidth + min(ow + j, outWidth - 1)) * yStride + c);
+INLINE void walk_tiles(TileWalk *walk) {
+  for (walk->owed += walk->lines; walk->owed >= walk->shares; walk->owed -= walk->shares) {
+    const int ih = walk->tile.row * 2 + walk->row + walk->pixel / 2;
+    const int iw = walk->tile.column * 2 + walk->column + walk->pixel % 2;
+    if (ih < walk->height && iw < walk->width)
+      PREFETCH(walk->x + ((walk->tile.image * walk->height + ih) * walk->width + iw) * walk->stride + walk->channel);
+    walk->channel += LINE;
+    if (walk->channel >= walk->channels) {
+      walk->channel = 0;
+      if (++walk->pixel == 4) {
+        walk->pixel = 0;
+        walk->tile = next_tile(walk->tile, walk->tilesDown, walk->tilesAcross);
+      }
+    }
   }
 }

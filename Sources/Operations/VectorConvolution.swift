@@ -94,7 +94,7 @@ struct VectorConvolution: ConvolutionKernels {
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
       + " -D PIXELS=\(pixels) -D NV=\(vectors) -D KB=\(rows)"
-      + " -D CAPACITY=\(units.capacity) -D VEC=16" + x.prologueOptions()
+      + " -D CAPACITY=\(units.capacity) -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1) -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
@@ -135,7 +135,8 @@ struct VectorConvolution: ConvolutionKernels {
 
     var options: String {
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
-        + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles) -D VEC=16"
+        + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
+        + " -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1) -D VEC=16"
     }
   }
 
@@ -217,12 +218,19 @@ struct VectorConvolution: ConvolutionKernels {
   }
 
   /// How `conv_forward` computes a convolution that nobody measured.
-  static func standardProduct(_ g: ConvolutionGeometry) -> ConvolutionConfiguration {
+  ///
+  /// - Parameter readsResults: whether the epilogue reads what belongs to the results, as a data gradient's does.
+  static func standardProduct(_ g: ConvolutionGeometry, readsResults: Bool) -> ConvolutionConfiguration {
     let vectors = vectors(g.outputs)
     if g.kernelWidth > 1 {
       return .vector(pixels: fittingTile(g.outWidth, vectors: vectors), vectors: vectors, tiles: 1)
     }
-    return .vector(pixels: 8, vectors: vectors, tiles: leadingDimension(g) <= 272 ? 6 : 3)
+    // Four lines of a pixel in turn are read and written faster than two, which is worth up to a third more arithmetic
+    // for blocks that are not full. So are panels of weights read that do not stay in the first-level cache.
+    let few = leadingDimension(g) <= 272
+    let covered = (g.outputs + 63) / 64 * 64
+    if readsResults || !few, covered * 3 <= g.outputs * 4 { return .vector(pixels: 6, vectors: 4, tiles: 4) }
+    return .vector(pixels: 8, vectors: vectors, tiles: few ? 6 : 3)
   }
 
   /// 16-wide registers across the output channels.

@@ -71,7 +71,7 @@ extension ConvolutionConfiguration {
       // With two vectors of outputs 24 of 32 registers.
       return .winograd(tiles: 12, vectors: product.outputs % 32 == 0 ? 2 : 1)
     case .forward, .inputGradient:
-      return VectorConvolution.standardProduct(product)
+      return VectorConvolution.standardProduct(product, readsResults: pass == .inputGradient)
     case .filterGradient where narrow:
       return .narrowFilterGradient(
         vectors: min(NarrowConvolution.runVectors(geometry), 24 / geometry.outputs), splits: 4)
@@ -82,6 +82,8 @@ extension ConvolutionConfiguration {
       return .winogradFilterGradient(
         rows: 16 / vectors, vectors: vectors, channels: channels,
         tiles: min(96, 112 * 1024 / (16 * 16 * (channels / 16 | 1))), splits: 4)
+    case .filterGradient where geometry.kernelWidth == 1 && geometry.outputs % 64 == 0:
+      return .vectorFilterGradient(rows: 4, vectors: 4, pixels: 128, channels: 256, splits: 4)
     case .filterGradient:
       return .vectorFilterGradient(
         rows: VectorConvolution.fittingBlock(geometry), vectors: VectorConvolution.vectors(geometry.outputs),
