@@ -86,7 +86,7 @@ struct VectorConvolution: ConvolutionKernels {
     let channelBlocks = g.kernelWidth > 1 ? 1 : (g.inputs + channels - 1) / channels
     let itemChannels = g.kernelWidth > 1 ? g.inputs : (g.inputs + channelBlocks * 16 - 1) / (channelBlocks * 16) * 16
     // An odd number of cache lines keeps the pixels out of each other's cache sets; few sizes, for each is a program.
-    let leadingDimension = g.kernelWidth > 1 ? g.inputs : [16, 144, 272].first { $0 >= itemChannels } ?? 272
+    let leadingDimension = g.kernelWidth > 1 ? g.inputs : itemChannels <= 16 ? 16 : 272
     let units = FilterGradientUnits(g, channels: leadingDimension, pixels: pixels)
     let splits = max(1, min(units.count, device.description.computeUnits * splitsPerUnit / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
@@ -206,10 +206,11 @@ struct VectorConvolution: ConvolutionKernels {
 
   // MARK: - Sizes
 
-  /// Floats from one pixel of a packed window to the next; few values, for each is a program.
+  /// Floats from one pixel of a packed window to the next, an odd number of cache lines; few values, for each is a program.
+  /// What is beyond the channels is never touched.
   private static func leadingDimension(_ g: ConvolutionGeometry) -> Int {
     if g.kernelWidth > 1 { return g.inputs }
-    return g.inputs <= 32 ? 32 : g.inputs <= 272 ? 272 : (g.inputs + 1007) / 1024 * 1024 + 16
+    return g.inputs <= 32 ? 32 : (g.inputs + 1007) / 1024 * 1024 + 16
   }
 
   /// Floats of the windows that a work-item of `conv_forward` packs.
@@ -218,19 +219,16 @@ struct VectorConvolution: ConvolutionKernels {
   }
 
   /// How `conv_forward` computes a convolution that nobody measured.
-  ///
-  /// - Parameter readsResults: whether the epilogue reads what belongs to the results, as a data gradient's does.
-  static func standardProduct(_ g: ConvolutionGeometry, readsResults: Bool) -> ConvolutionConfiguration {
+  static func standardProduct(_ g: ConvolutionGeometry) -> ConvolutionConfiguration {
     let vectors = vectors(g.outputs)
     if g.kernelWidth > 1 {
       return .vector(pixels: fittingTile(g.outWidth, vectors: vectors), vectors: vectors, tiles: 1)
     }
     // Four lines of a pixel in turn are read and written faster than two, which is worth up to a third more arithmetic
-    // for blocks that are not full. So are panels of weights read that do not stay in the first-level cache.
-    let few = leadingDimension(g) <= 272
+    // for blocks that are not full.
     let covered = (g.outputs + 63) / 64 * 64
-    if readsResults || !few, covered * 3 <= g.outputs * 4 { return .vector(pixels: 6, vectors: 4, tiles: 4) }
-    return .vector(pixels: 8, vectors: vectors, tiles: few ? 6 : 3)
+    if covered * 3 <= g.outputs * 4 { return .vector(pixels: 6, vectors: 4, tiles: 4) }
+    return .vector(pixels: 8, vectors: vectors, tiles: leadingDimension(g) <= 32 ? 6 : 3)
   }
 
   /// 16-wide registers across the output channels.
@@ -247,8 +245,8 @@ struct VectorConvolution: ConvolutionKernels {
   /// Accumulator rows that waste least of a run. Blocks of channels are multiples of 16: there always the same, for each
   /// number is a program.
   static func fittingBlock(_ g: ConvolutionGeometry) -> Int {
-    let largest = vectors(g.outputs) == 1 ? 16 : 13
-    if g.kernelWidth == 1 { return largest / 8 * 8 }
+    let largest = vectors(g.outputs) == 1 ? 24 : 13
+    if g.kernelWidth == 1 { return 16 / vectors(g.outputs) }
     let run = g.kernelWidth * g.inputs
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
     return (8...largest).min { (covered($0), -$0) < (covered($1), -$1) } ?? 8

@@ -71,7 +71,7 @@ extension ConvolutionConfiguration {
       // With two vectors of outputs 24 of 32 registers.
       return .winograd(tiles: 12, vectors: product.outputs % 32 == 0 ? 2 : 1)
     case .forward, .inputGradient:
-      return VectorConvolution.standardProduct(product, readsResults: pass == .inputGradient)
+      return VectorConvolution.standardProduct(product)
     case .filterGradient where narrow:
       return .narrowFilterGradient(
         vectors: min(NarrowConvolution.runVectors(geometry), 24 / geometry.outputs), splits: 4)
