@@ -15,11 +15,29 @@
 // For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call.
 #define INLINE static inline __attribute__((always_inline))
 
+// What vstore16 does, vector i behind p. POCL 3.1 puts its vstore16 together from parts, each a shuffle and a store; a
+// pointer to vectors that are aligned as their elements is one store.
+#ifdef __clang__
+#define DEFINE_STORE16(element, space)                                                                                 \
+  INLINE void __attribute__((overloadable)) store16(element##16 v, long i, space element *p) {                         \
+    ((space loose_##element##16 *)p)[i] = v;                                                                           \
+  }
+#define DEFINE_STORES16(element)                                                                                       \
+  typedef element##16 __attribute__((aligned(sizeof(element)))) loose_##element##16;                                   \
+  DEFINE_STORE16(element, global)                                                                                      \
+  DEFINE_STORE16(element, private)
+DEFINE_STORES16(float)
+DEFINE_STORES16(ushort)
+DEFINE_STORES16(uchar)
+#else
+#define store16 vstore16
+#endif
+
 #if VEC == 16
 typedef float16 vfloat;
 typedef int16 vint;
 #define VLOAD(p) vload16(0, p)
-#define VSTORE(v, p) vstore16(v, 0, p)
+#define VSTORE(v, p) store16(v, 0, p)
 #elif VEC == 8
 typedef float8 vfloat;
 typedef int8 vint;
@@ -75,7 +93,7 @@ typedef MEMORY_AS(RESULT) result;
 #define store_float_1(v, p) (*(p) = (v))
 #define store_float_4(v, p) vstore4(v, 0, p)
 #define store_float_8(v, p) vstore8(v, 0, p)
-#define store_float_16(v, p) vstore16(v, 0, p)
+#define store_float_16(v, p) store16(v, 0, p)
 
 // In the core of OpenCL, without cl_khr_fp16. Eight and sixteen go through a private vector: POCL 3.1 takes it that
 // vstore_half16 gets pointers to whole vectors, where the core asks for no more than those to half.
@@ -99,7 +117,7 @@ inline void store_half_8(float8 v, global ushort *p) {
 inline void store_half_16(float16 v, global ushort *p) {
   ushort16 bits;
   vstore_half16_rte(v, 0, (half *)&bits);
-  vstore16(bits, 0, p);
+  store16(bits, 0, p);
 }
 
 #define load_bfloat_1(p) as_float((uint)(*(p)) << 16)
@@ -124,7 +142,7 @@ inline void store_bfloat_8(float8 v, global ushort *p) {
 }
 inline void store_bfloat_16(float16 v, global ushort *p) {
   const uint16 b = as_uint16(v);
-  vstore16(convert_ushort16(BFLOAT_BITS(b)), 0, p);
+  store16(convert_ushort16(BFLOAT_BITS(b)), 0, p);
 }
 
 // Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found

@@ -63,7 +63,7 @@ kernel WIDE void winograd_pack_filter(global const float *w, int wOffset, int in
                             0.5f * ((rows[i][0] + rows[i][2]) - rows[i][1]), rows[i][2]};
 #pragma unroll
       for (int j = 0; j < 4; j++)
-        vstore16(u[j], 0, target + (long)(i * 4 + j) * ks * nb);
+        store16(u[j], 0, target + (long)(i * 4 + j) * ks * nb);
     }
   }
 }
@@ -102,7 +102,7 @@ kernel WIDE void winograd_finish_filter_gradient(global const float *partials, i
 #pragma unroll
     for (int j = 0; j < 3; j++) {
       global float *target = dw + dwOffset + (long)(i * 3 + j) * filters + f;
-      vstore16(COMBINE(accumulate, vload16(0, target), g[j]), 0, target);
+      store16(COMBINE(accumulate, vload16(0, target), g[j]), 0, target);
     }
   }
 }

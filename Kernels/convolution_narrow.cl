@@ -138,7 +138,7 @@ kernel WIDE void conv_filter_gradient_narrow(global const stored *x, int xOffset
         for (int k = 0; k < RB; k++)
 #pragma unroll
           for (int c = 0; c < NARROW; c++)
-            vstore16(acc[k][c] + vload16(k * NARROW + c, target), k * NARROW + c, target);
+            store16(acc[k][c] + vload16(k * NARROW + c, target), k * NARROW + c, target);
       }
   }
   for (int kh = 0; kh < KH; kh++)

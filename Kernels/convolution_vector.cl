@@ -126,8 +126,8 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
             EPILOGUE_GRADIENT(acc[p][v], given, ecentre, escale, eshift, ePreSlope, ePostSlope, sumShift, sumScale);
           }
 #if EAFFINE
-          vstore16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
-          vstore16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
+          store16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
+          store16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
 #endif
 #else
           if (hasBias) {
@@ -172,7 +172,7 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
       for (int p = 0; p < TILE; p++)
 #pragma unroll
         for (int v = 0; v < NV; v++)
-          vstore16(acc[p][v], p * NV + v, results);
+          store16(acc[p][v], p * NV + v, results);
       for (int v = 0; v < NV; v++) {
         const int c = n0 + v * 16;
         const int lanes = OUTPUTS_FROM(c);
@@ -216,8 +216,8 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
             store_stored_lanes(value, target, lanes);
         }
 #if EPILOGUE && EAFFINE
-        vstore16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
-        vstore16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
+        store16(t == 0 ? sumShift : sumShift + vload16(v, sumsShift), v, sumsShift);
+        store16(t == 0 ? sumScale : sumScale + vload16(v, sumsScale), v, sumsScale);
 #endif
       }
     }

@@ -71,8 +71,8 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
           global const stored *d = dyUnit + ((long)r * outWidth + p) * dyStride + n0;
 #pragma unroll
           for (int v = 0; v < NV; v++)
-            vstore16(lanes > v * 16 ? load_stored_lanes(d + v * 16, LANES(v)) : (float16)(0.0f), v,
-                     panel + (r * columns + p) * NB);
+            store16(lanes > v * 16 ? load_stored_lanes(d + v * 16, LANES(v)) : (float16)(0.0f), v,
+                    panel + (r * columns + p) * NB);
         }
       for (int kh = 0; kh < KH; kh++)
         for (int k0 = 0; k0 < run; k0 += KB) {
@@ -112,7 +112,7 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
 #pragma unroll
               for (int v = 0; v < NV; v++) {
                 global float *element = target + (long)k * outChannels + v * 16;
-                vstore16(acc[k][v] + vload16(0, element), 0, element);
+                store16(acc[k][v] + vload16(0, element), 0, element);
               }
             continue;
           }
@@ -123,7 +123,7 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
           for (int k = 0; k < KB; k++)
 #pragma unroll
             for (int v = 0; v < NV; v++)
-              vstore16(acc[k][v], k * NV + v, results);
+              store16(acc[k][v], k * NV + v, results);
           for (int k = 0; k < min(KB, run - k0); k++)
             for (int v = 0; v < NV && lanes > v * 16; v++) {
               global float *element = target + (long)k * outChannels + v * 16;

@@ -77,7 +77,7 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
       for (int t = 0; t < TILES; t++)
 #pragma unroll
         for (int v = 0; v < NV; v++)
-          vstore16(acc[t][v], v, output + position * OUTPUT_STRIDE + t * NB);
+          store16(acc[t][v], v, output + position * OUTPUT_STRIDE + t * NB);
     }
 
 #pragma unroll
@@ -157,14 +157,14 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
 #if !EPILOGUE
       if (momentGroups) {
         const float16 offset = deviations * (1.0f / (float)pixels);
-        vstore16(anchor + offset, 0, moments + (long)group * 2 * outChannels + c);
-        vstore16(max(squares - deviations * offset, 0.0f), 0, moments + ((long)group * 2 + 1) * outChannels + c);
+        store16(anchor + offset, 0, moments + (long)group * 2 * outChannels + c);
+        store16(max(squares - deviations * offset, 0.0f), 0, moments + ((long)group * 2 + 1) * outChannels + c);
         moments[(long)momentGroups * 2 * outChannels + group] = pixels;
       }
 #endif
 #if EPILOGUE && EAFFINE
-      vstore16(sumShift, 0, sums + (long)group * 2 * outChannels + c);
-      vstore16(sumScale, 0, sums + ((long)group * 2 + 1) * outChannels + c);
+      store16(sumShift, 0, sums + (long)group * 2 * outChannels + c);
+      store16(sumScale, 0, sums + ((long)group * 2 + 1) * outChannels + c);
 #endif
     }
   }

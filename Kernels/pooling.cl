@@ -42,7 +42,7 @@ kernel WIDE void max_pool(global const stored *x, int xOffset, int xStride, int 
       SSTORE(best, y + yOffset + pixel * yStride + c);
       global uchar *target = taps + pixel * channels + c;
 #if VEC == 16
-      vstore16(convert_uchar16(tap), 0, target);
+      store16(convert_uchar16(tap), 0, target);
 #elif VEC == 8
       vstore8(convert_uchar8(tap), 0, target);
 #elif VEC == 4

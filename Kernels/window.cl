@@ -20,7 +20,7 @@ inline void pack_pixel(float *target, global const stored *source, int channels,
 #else
     v = APPLY_PROLOGUE(v, 0.0f, 1.0f, 0.0f, preSlope, postSlope);
 #endif
-    vstore16(v, 0, target + c);
+    store16(v, 0, target + c);
   }
   for (; c < channels; c++) {
     float v = LOAD_AS(STORE, 1, source + c);
@@ -36,7 +36,7 @@ inline void pack_pixel(float *target, global const stored *source, int channels,
 inline void zero_floats(float *target, int count) {
   int i = 0;
   for (; i + 16 <= count; i += 16)
-    vstore16((float16)(0.0f), 0, target + i);
+    store16((float16)(0.0f), 0, target + i);
   for (; i < count; i++)
     target[i] = 0.0f;
 }
@@ -64,10 +64,10 @@ inline void pack_row(float *target, global const stored *row, int stride, int fi
 // First `count` (at most 16) lanes of v.
 inline void store_lanes(float16 v, global float *target, int count) {
   if (count >= 16) {
-    vstore16(v, 0, target);
+    store16(v, 0, target);
   } else {
     float lanes[16];
-    vstore16(v, 0, lanes);
+    store16(v, 0, lanes);
     for (int i = 0; i < count; i++)
       target[i] = lanes[i];
   }
@@ -88,7 +88,7 @@ inline void store_stored_lanes(float16 v, global stored *target, int count) {
     STORE_AS(STORE, 16, v, target);
   } else {
     float lanes[16];
-    vstore16(v, 0, lanes);
+    store16(v, 0, lanes);
     for (int i = 0; i < count; i++)
       STORE_AS(STORE, 1, lanes[i], target + i);
   }
@@ -129,8 +129,8 @@ inline void join_moments(float *means, float *squares, int v, int before, float1
     mean = old + delta * share;
     square += vload16(v, squares) + delta * delta * ((float)before * share);
   }
-  vstore16(mean, v, means);
-  vstore16(square, v, squares);
+  store16(mean, v, means);
+  store16(square, v, squares);
 }
 
 // Asks for memory that is needed soon, where the compiler offers it: the hardware does not foresee rows far apart. Few

@@ -68,7 +68,7 @@ INLINE void transform_column(float16 result[4], global const stored *column, lon
       float16 value = 0.0f;
       if (i >= top && i < bottom)
         value = APPLY_PROLOGUE(LOAD_AS(STORE, 16, column + i * rowStride), centre, scale, shift, preSlope, postSlope);
-      vstore16(value, i, edge);
+      store16(value, i, edge);
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
@@ -108,10 +108,10 @@ inline void transform_input(float *target, global const stored *x, int xStride, 
       float *v = target + t * TILE_STRIDE + c;
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        vstore16(column[0][i] - column[2][i], 0, v + (i * 4 + 0) * INPUT_STRIDE);
-        vstore16(column[1][i] + column[2][i], 0, v + (i * 4 + 1) * INPUT_STRIDE);
-        vstore16(column[2][i] - column[1][i], 0, v + (i * 4 + 2) * INPUT_STRIDE);
-        vstore16(column[1][i] - column[3][i], 0, v + (i * 4 + 3) * INPUT_STRIDE);
+        store16(column[0][i] - column[2][i], 0, v + (i * 4 + 0) * INPUT_STRIDE);
+        store16(column[1][i] + column[2][i], 0, v + (i * 4 + 1) * INPUT_STRIDE);
+        store16(column[2][i] - column[1][i], 0, v + (i * 4 + 2) * INPUT_STRIDE);
+        store16(column[1][i] - column[3][i], 0, v + (i * 4 + 3) * INPUT_STRIDE);
         column[0][i] = column[2][i];
         column[1][i] = column[3][i];
       }

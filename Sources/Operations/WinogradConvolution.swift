@@ -38,6 +38,9 @@ struct WinogradConvolution {
       label: "conv input gradient \(g.label)")
   }
 
+  /// dw (+)= the filter gradient.
+  ///
+  /// - Parameter channels: input channels of a work-item.
   func filterGradient(
     _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination, rows: Int, vectors: Int, channels: Int,
     tiles: Int, splitsPerUnit: Int
@@ -49,12 +52,13 @@ struct WinogradConvolution {
     let partials = Tensor(uninitialized: [splits, 16, g.inputs, g.outputs], on: device)
     device.launch(
       .convolutionWinogradFilterGradient, "winograd_filter_gradient",
-      options: options(channels: channels, tiles: tiles, vectors: vectors) + " -D KB=\(rows)" + x.prologueOptions(),
+      options: options(channels: Self.filterChannels, tiles: tiles, vectors: vectors) + " -D KB=\(rows)"
+        + x.prologueOptions(),
       global: [splits, channelBlocks], local: device.independent(2),
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
         + dy.storedArguments + [
           .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-          .int(splits), .buffer(partials.storage.buffer),
+          .int(channels), .int(splits), .buffer(partials.storage.buffer),
         ],
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
@@ -115,6 +119,9 @@ struct WinogradConvolution {
   private func groups(tiles: Int) -> Int { (tileCount + tiles - 1) / tiles }
 
   private var tileCount: Int { g.batch * ((g.outHeight + 1) / 2) * ((g.outWidth + 1) / 2) }
+
+  /// Input channels that the filter gradient transforms at a time.
+  static let filterChannels = 16
 
   /// Floats of the transformed input and output, by the strides of `winograd.cl`.
   static func transformedFloats(channels: Int, tiles: Int, vectors: Int) -> Int {

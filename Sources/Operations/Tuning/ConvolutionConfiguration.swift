@@ -78,10 +78,8 @@ extension ConvolutionConfiguration {
     case .filterGradient where winograd:
       let channels = min(geometry.inputs, 128)
       let vectors = geometry.outputs % 32 == 0 ? 2 : 1
-      // As many tiles as keep the transformed input at about 450 KiB, within a second-level cache.
       return .winogradFilterGradient(
-        rows: 16 / vectors, vectors: vectors, channels: channels,
-        tiles: min(96, 112 * 1024 / (16 * 16 * (channels / 16 | 1))), splits: 4)
+        rows: 16 / vectors, vectors: vectors, channels: channels, tiles: 64, splits: 4)
     case .filterGradient where geometry.kernelWidth == 1 && geometry.outputs % 64 == 0:
       return .vectorFilterGradient(rows: 4, vectors: 4, pixels: 128, channels: 256, splits: 4)
     case .filterGradient:

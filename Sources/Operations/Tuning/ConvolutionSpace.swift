@@ -32,7 +32,7 @@ package struct ConvolutionSpace: Sendable {
     static let winogradTiles = [4, 6, 8, 9, 10, 11, 12, 13, 14, 20, 24, 28]
     static let winogradRows = [4, 8, 16]
     static let winogradChannels = [64, 128, 256]
-    static let transformedTiles = [16, 24, 32, 49, 64, 96]
+    static let transformedTiles = [16, 24, 32, 48, 64, 96]
     static let narrowBlocks = [1, 2, 3, 4, 6]
     static let narrowVectors = [1, 2, 3, 4, 5, 6, 8, 12]
     static let tileExtents = [16, 32, 64, 128, 256]
@@ -161,7 +161,9 @@ package struct ConvolutionSpace: Sendable {
         ?? (channels > geometry.inputs ? "more channels than there are" : nil)
         ?? divides(vectors: vectors, outputs: product.outputs)
         ?? fits(
-          privateBytes: 4 * WinogradConvolution.transformedFloats(channels: channels, tiles: tiles, vectors: vectors))
+          privateBytes: 4
+            * WinogradConvolution.transformedFloats(
+              channels: WinogradConvolution.filterChannels, tiles: tiles, vectors: vectors))
     case .narrow(let pixels, let blocks):
       guard algorithm != .tiled, pass == .forward, NarrowConvolution.suits(geometry) else { return otherKernel }
       return positive([pixels, blocks])
