@@ -3,7 +3,7 @@
 // stride apart and so meet the same taps; meant for few input channels, as in a net's first convolution. Baked: INPUTS
 // (input channels at a time). Work-items: (groups of COLUMNS * sw columns, input rows, images).
 
-#define COLUMNS 4
+#define COLUMNS 8
 
 kernel WIDE void conv_input_gradient_gather(global const stored *dy, int dyOffset, int dyStride, int outHeight,
                                             int outWidth, int outChannels, global const float *w, int wOffset, int kh,
@@ -23,16 +23,31 @@ kernel WIDE void conv_input_gradient_gather(global const stored *dy, int dyOffse
           acc[p][b] = 0.0f;
           rest[p][b] = 0.0f;
         }
-      for (int i = (ih + padTop) % sh; i < kh && i <= ih + padTop; i += sh) {
-        const int oh = (ih + padTop - i) / sh;
+      // From one tap that meets a pixel to the next the output row or column falls by one.
+      const int firstRow = (ih + padTop) % sh;
+      const int firstColumn = (iw + padLeft) % sw;
+      for (int i = firstRow, oh = (ih + padTop) / sh; i < kh && oh >= 0; i += sh, oh--) {
         if (oh >= outHeight)
           continue;
-        for (int j = (iw + padLeft) % sw; j < kw && j <= iw + padLeft + (COLUMNS - 1) * sw; j += sw) {
-          // Column p meets tap j at output column ow + p.
-          const int ow = (iw + padLeft - j) / sw;
+        // Column p meets tap j at output column ow + p.
+        for (int j = firstColumn, ow = (iw + padLeft) / sw; j < kw && ow > -COLUMNS; j += sw, ow--) {
           global const stored *d = dy + dyOffset + (((long)n * outHeight + oh) * outWidth + ow) * dyStride;
           global const float *f = w + wOffset + ((long)(i * kw + j) * channels + c) * outChannels;
           int o = 0;
+          if (ow >= 0 && ow + COLUMNS <= outWidth && c + INPUTS <= channels)
+            for (; o + 16 <= outChannels; o += 16) {
+              float16 weights[INPUTS];
+#pragma unroll
+              for (int b = 0; b < INPUTS; b++)
+                weights[b] = vload16(0, f + b * outChannels + o);
+#pragma unroll
+              for (int p = 0; p < COLUMNS; p++) {
+                const float16 v = LOAD_AS(STORE, 16, d + (long)p * dyStride + o);
+#pragma unroll
+                for (int b = 0; b < INPUTS; b++)
+                  acc[p][b] = fma(v, weights[b], acc[p][b]);
+              }
+            }
           for (; o + 16 <= outChannels; o += 16) {
             float16 weights[INPUTS];
 #pragma unroll

@@ -190,7 +190,7 @@ struct VectorConvolution: ConvolutionKernels {
     let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
     if x.prologue.isIdentity && direct == nil { return }
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
-    let columns = 4 * g.strideWidth
+    let columns = 8 * g.strideWidth
     x.device.launch(
       .convolutionGather, "conv_input_gradient_gather",
       options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))" + dy.storageOptions,
