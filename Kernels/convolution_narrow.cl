@@ -46,6 +46,10 @@ kernel WIDE void conv_forward_narrow(global const stored *x, int xOffset, int xS
             ow0 * SW - padLeft, channels, channels, affine + affineOffset, preSlope, postSlope);
   zero_floats(window + KH * WINDOW * LD, 16);
 
+  // Of the next work-item's window the last rows: those above were read for the output row above.
+  const int lowest = oh * SH - padTop + KH - SH;
+  Walk next = begin_window_walk(x + xOffset + (long)n * height * width * xStride, xStride, height, width, lowest,
+                                (ow0 + TILE) * SW - padLeft + KW - SW, SH, TILE * SW, channels, TILE / BLOCK * KH);
   for (int p0 = 0; p0 < TILE; p0 += BLOCK) {
     float16 acc[BLOCK][NARROW];
 #pragma unroll
@@ -53,7 +57,8 @@ kernel WIDE void conv_forward_narrow(global const stored *x, int xOffset, int xS
 #pragma unroll
       for (int c = 0; c < NARROW; c++)
         acc[p][c] = 0.0f;
-    for (int kh = 0; kh < KH; kh++)
+    for (int kh = 0; kh < KH; kh++) {
+      walk_on(&next);
       for (int k = 0; k < RV; k++) {
         const float *a = window + (kh * WINDOW + p0 * SW) * LD + k * 16;
         float16 weights[NARROW];
@@ -68,6 +73,7 @@ kernel WIDE void conv_forward_narrow(global const stored *x, int xOffset, int xS
             acc[p][c] = fma(v, weights[c], acc[p][c]);
         }
       }
+    }
 #pragma unroll
     for (int p = 0; p < BLOCK; p++)
       if (ow0 + p0 + p < outWidth)
@@ -107,6 +113,11 @@ kernel WIDE void conv_filter_gradient_narrow(global const stored *x, int xOffset
     pack_unit(window, windowStride, (rows - 1) * SH + KH, (columns - 1) * SW + KW, x + xOffset, n, xStride, height,
               width, row * SH - padTop, column * SW - padLeft, channels, channels, affine + affineOffset, preSlope,
               postSlope);
+    const int next = min(unit + splits, units - 1);
+    Walk nextInput = begin_window_walk(x + xOffset + (long)(next / columnGroups / rowGroups) * height * width * xStride,
+                                       xStride, height, width, next / columnGroups % rowGroups * unitRows * SH - padTop,
+                                       next % columnGroups * unitColumns * SW - padLeft, (rows - 1) * SH + KH,
+                                       (columns - 1) * SW + KW, channels, KH * RUN_BLOCKS * rows);
     global const stored *dyUnit = dy + dyOffset + (((long)n * outHeight + row) * outWidth + column) * dyStride;
     for (int kh = 0; kh < KH; kh++)
       for (int k0 = 0; k0 < RV; k0 += RB) {
@@ -117,6 +128,8 @@ kernel WIDE void conv_filter_gradient_narrow(global const stored *x, int xOffset
           for (int c = 0; c < NARROW; c++)
             acc[k][c] = 0.0f;
         for (int r = 0; r < rows; r++) {
+          // While these products are computed: the next unit.
+          walk_on(&nextInput);
           const float *a = window + (r * SH + kh) * windowStride + k0 * 16;
           global const stored *d = dyUnit + (long)r * outWidth * dyStride;
           for (int p = 0; p < columns; p++) {
