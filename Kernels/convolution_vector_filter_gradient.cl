@@ -5,6 +5,9 @@
 // into its own partial gradient: blocks of KB consecutive floats of a run by NB output channels are held in registers
 // over all pixels of the unit. The splits are added in order afterwards.
 //
+// With sumsBias the sums of dy over a split's pixels, the bias's gradient, are left in `biasPartials`: a row of sums
+// for each split, and behind all of them a row for each of what their roundings lost (Kahan 1965).
+//
 // The unit's dy is packed for each block of output channels, so that the inner loop reads it and the window from the
 // first-level cache whatever their strides in memory.
 //
@@ -24,7 +27,7 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
                                       float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                       int outHeight, int outWidth, int outChannels, int padTop, int padLeft, int images,
                                       int unitRows, int unitColumns, int itemChannels, int splits,
-                                      global float *partials) {
+                                      global float *partials, global float *biasPartials, int sumsBias) {
   const int split = get_global_id(0);
   const int firstChannel = get_global_id(1) * itemChannels;
   const int blockChannels = min(itemChannels, channels - firstChannel);
@@ -35,7 +38,7 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
   global float *partial = partials + (long)split * KH * KW * channels * outChannels;
 
   // Reads of the last block of a run may go up to KB floats beyond it; their products are not stored.
-  float window[CAPACITY + 16] LINES;
+  float window[CAPACITY + KB] LINES;
   float panel[PIXELS * NB] LINES;
   const int windowStride = ((unitColumns - 1) * SW + KW) * LD;
   for (int unit = split, first = 1; unit < units; unit += splits, first = 0) {
@@ -73,6 +76,25 @@ kernel WIDE void conv_filter_gradient(global const stored *x, int xOffset, int x
           for (int v = 0; v < NV; v++)
             store16(lanes > v * 16 ? load_stored_lanes(d + v * 16, LANES(v)) : (float16)(0.0f), v,
                     panel + (r * columns + p) * NB);
+        }
+      if (sumsBias && firstChannel == 0)
+        for (int v = 0; v < NV && lanes > v * 16; v++) {
+          float16 parts[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+          int p = 0;
+          for (; p + 4 <= rows * columns; p += 4)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+              parts[i] += vload16((p + i) * NV + v, panel);
+          for (; p < rows * columns; p++)
+            parts[0] += vload16(p * NV + v, panel);
+          float16 term = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+          global float *sums = biasPartials + (long)split * outChannels + n0 + v * 16;
+          global float *lost = sums + (long)splits * outChannels;
+          const float16 old = first ? (float16)(0.0f) : load_lanes(sums, LANES(v));
+          term += first ? (float16)(0.0f) : load_lanes(lost, LANES(v));
+          const float16 sum = old + term;
+          store_lanes(sum, sums, LANES(v));
+          store_lanes(term - (sum - old), lost, LANES(v));
         }
       for (int kh = 0; kh < KH; kh++)
         for (int k0 = 0; k0 < run; k0 += KB) {

@@ -219,12 +219,12 @@ extension TensorOperand {
     if let left { y.storage.partialMoments.append(left) }
     Tape.record("conv2d", inputs: x.inputs + [filter] + (bias.map { [$0] } ?? []), outputs: [y]) { store in
       guard let dy = store.gradient(of: y) else { return }
-      if let bias, let db = store.destination(for: bias) {
-        addRowSums(of: dy, factor: 1, to: db.tensor, accumulate: db.accumulate)
-      }
+      let db = bias.flatMap { store.destination(for: $0) }
+      var summed = false
       if let dw = store.destination(for: filter) {
-        kernels.filterGradient(geometry, x, dy, to: dw)
+        summed = kernels.filterGradient(geometry, x, dy, to: dw, bias: db)
       }
+      if let db, !summed { addRowSums(of: dy, factor: 1, to: db.tensor, accumulate: db.accumulate) }
       kernels.inputGradient(geometry, x, filter: filter, dy, store)
     }
     return y
@@ -263,9 +263,13 @@ protocol ConvolutionKernels: Sendable {
   func inputGradient(
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, _ dy: Tensor, _ store: GradientStore)
 
-  /// dw (+)= gradient with respect to the filter.
+  /// dw (+)= gradient with respect to the filter, and db (+)= the sum of dy over pixels where that costs next to nothing.
+  ///
+  /// - Returns: whether db was added to.
   func filterGradient(
-    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination)
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination,
+    bias db: GradientStore.Destination?
+  ) -> Bool
 }
 
 extension ConvolutionAlgorithm {

@@ -193,8 +193,9 @@ package struct TiledConvolution: ConvolutionKernels {
   }
 
   func filterGradient(
-    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
-  ) {
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination,
+    bias _: GradientStore.Destination?
+  ) -> Bool {
     let g = geometry
     let device = x.device
     let rows = Self.filterRows(g)
@@ -231,6 +232,7 @@ package struct TiledConvolution: ConvolutionKernels {
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, x.base, columns: g.outputs, dy, terms: pixels, others: size * splits * 4)))
     finishFilterGradient(partials, splits: splits, to: dw)
+    return false
   }
 
   /// Rows of the data gradient's product: for each phase the pixels of the largest one, those that share the taps which

@@ -60,8 +60,9 @@ struct VectorConvolution: ConvolutionKernels {
   }
 
   func filterGradient(
-    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination
-  ) {
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination,
+    bias db: GradientStore.Destination?
+  ) -> Bool {
     switch x.device.configuration(of: .filterGradient, geometry, x.base.dtype, algorithm) {
     case .narrowFilterGradient(let vectors, let splits):
       NarrowConvolution(geometry).filterGradient(x, dy, to: dw, vectors: vectors, splitsPerUnit: splits)
@@ -70,15 +71,17 @@ struct VectorConvolution: ConvolutionKernels {
         x, dy, to: dw, rows: rows, vectors: vectors, channels: channels, tiles: tiles, splitsPerUnit: splits)
     case .vectorFilterGradient(let rows, let vectors, let pixels, let channels, let splits):
       filterGradient(
-        geometry, x, dy, to: dw, rows: rows, vectors: vectors, pixels: pixels, channels: channels,
+        geometry, x, dy, to: dw, bias: db, rows: rows, vectors: vectors, pixels: pixels, channels: channels,
         splitsPerUnit: splits)
+      return db != nil
     case let other: preconditionFailure("\(other) for a filter gradient")
     }
+    return false
   }
 
   private func filterGradient(
-    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination, rows: Int,
-    vectors: Int, pixels: Int, channels: Int, splitsPerUnit: Int
+    _ geometry: ConvolutionGeometry, _ x: DeferredTensor, _ dy: Tensor, to dw: GradientStore.Destination,
+    bias db: GradientStore.Destination?, rows: Int, vectors: Int, pixels: Int, channels: Int, splitsPerUnit: Int
   ) {
     let g = geometry.flattenedIfPointwise
     let device = x.device
@@ -91,6 +94,7 @@ struct VectorConvolution: ConvolutionKernels {
     let splits = max(1, min(units.count, device.description.computeUnits * splitsPerUnit / channelBlocks))
     let size = g.kernelHeight * g.kernelWidth * g.inputs * g.outputs
     let partials = Tensor(uninitialized: [splits, size], on: device)
+    let biasPartials = db.map { _ in Tensor(uninitialized: [2 * splits, g.outputs], on: device) }
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
       + " -D PIXELS=\(pixels) -D NV=\(vectors) -D KB=\(rows)"
@@ -102,12 +106,16 @@ struct VectorConvolution: ConvolutionKernels {
         + dy.storedArguments + [
           .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(g.batch),
           .int(units.rows), .int(units.columns), .int(itemChannels), .int(splits),
-          .buffer(partials.storage.buffer),
+          .buffer(partials.storage.buffer), .buffer((biasPartials ?? partials).storage.buffer),
+          .int(biasPartials == nil ? 0 : 1),
         ],
       cost: LaunchCost(
         "conv filter gradient \(geometry.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + dy.byteCount + size * splits * 4)))
     finishFilterGradient(partials, splits: splits, to: dw)
+    if let db, let biasPartials {
+      finishRowSums(biasPartials, count: 2 * splits, factor: 1, to: db.tensor, accumulate: db.accumulate)
+    }
   }
 
   // MARK: - One pass of `conv_forward`

@@ -27,7 +27,7 @@ extension KernelVerificationTests {
     @Test func wrongCandidatesAreRejected() throws {
       let plan = try Self.oneConvolution()
       let task = try #require(TuningTask.tasks(of: plan, on: Self.cpu.get()).first { $0.pass == .forward })
-      #expect(task.standard == .vector(pixels: 8, vectors: 2, tiles: 6))
+      #expect(task.standard == .vector(pixels: 6, vectors: 4, tiles: 4))
       let breaking = "-DAFFINE=(NV==1) -DEPOST=(1/(NV!=3)-1)"
       var tuner = try ConvolutionTuner(budget: 4, seed: 0) {
         let device = try Device(Self.cpu.get(), additionalOptions: breaking)

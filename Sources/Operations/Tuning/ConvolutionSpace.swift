@@ -134,8 +134,6 @@ package struct ConvolutionSpace: Sendable {
       guard algorithm != .tiled, pass == .filterGradient else { return otherKernel }
       return positive([rows, vectors, pixels, channels, splits])
         ?? fits(registers: (rows + 1) * vectors + 1)
-        // The window has as much room behind it for reads beyond its end.
-        ?? (rows > 16 ? "more than 16 rows" : nil)
         ?? (channels > 272 ? "more channels than a pixel has room for" : nil)
         ?? covers(vectors: vectors, outputs: product.outputs)
         ?? fits(

@@ -76,7 +76,8 @@ package struct ConvolutionTrial {
 
   private func filterGradient() -> Tensor {
     let result = Tensor(uninitialized: filter.shape, on: filter.device)
-    kernels.filterGradient(call.geometry, x, y, to: GradientStore.Destination(tensor: result, accumulate: false))
+    _ = kernels.filterGradient(
+      call.geometry, x, y, to: GradientStore.Destination(tensor: result, accumulate: false), bias: nil)
     return result
   }
 
