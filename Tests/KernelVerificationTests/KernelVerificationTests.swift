@@ -56,7 +56,7 @@ import Testing
     let tasks = try TuningTask.tasks(of: plan, on: device)
     #expect(tasks.contains { $0.operand == operand && $0.name.hasSuffix("products of \(operand.rawValue)") })
     for task in tasks where task.operand == operand {
-      for case .tiled(let tile) in [task.standard] + task.candidates { #expect(tile.operand == operand) }
+      for case .tiled(let tile, _) in [task.standard] + task.candidates { #expect(tile.operand == operand) }
     }
   }
 
@@ -140,7 +140,7 @@ import Testing
     func failures(_ options: String) throws -> [Comparison] {
       let device = try Device(Self.cpu.get(), additionalOptions: options)
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }.filter { !$0.passed }
     }
     #expect(try failures("").isEmpty)
@@ -156,7 +156,7 @@ import Testing
     let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
     for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
       _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }
     }
     let resources = device.programsInUse.compactMap { program in
