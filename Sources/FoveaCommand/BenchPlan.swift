@@ -164,7 +164,8 @@ struct BenchPlan: ParsableCommand {
       """)
     for limits in GPULimits.all { print("  \(limits.name): \(limits.explanation)") }
     print(
-      "splits: parts of the sums that go to work-groups of their own; adding them up counts in MB asked and least.\n"
+      "splits: parts of the sums that go to work-groups of their own. Adding up those of forward passes and data "
+        + "gradients counts in MB asked and least.\n"
         + "MB asked: what work-groups load and store together, padding included, without the rows of affines. MB least: each "
         + "tensor once.")
   }

