@@ -3,6 +3,8 @@ import OpenCLRuntime
 /// The matrix product that `conv_tiled` computes for a pass, in tiles: its extents and how its terms are cut.
 package struct TiledProduct: Sendable {
   let tile: TiledConvolution.Tile
+  private let pass: ConvolutionPass
+  private let geometry: ConvolutionGeometry
   /// Sets of rows that have taps of their own: of a strided data gradient, else one.
   let phases: Int
   /// Pixels of a phase, the largest.
@@ -19,6 +21,8 @@ package struct TiledProduct: Sendable {
   package init(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, _ tile: TiledConvolution.Tile) {
     precondition(pass != .filterGradient, "conv_tiled computes no filter gradient")
     self.tile = tile
+    self.pass = pass
+    geometry = g
     if pass == .forward {
       (phases, rows, columns) = (1, g.batch * g.outHeight * g.outWidth, g.outputs)
       (taps, channels) = (g.taps, g.inputs)
@@ -46,13 +50,23 @@ package struct TiledProduct: Sendable {
   /// device idle: as many as give it two work-groups for each compute unit, if they are not too short.
   ///
   /// Each split writes a float32 for each value of the result, and `conv_tiled_sum` reads it: 8 bytes for 2 operations a
-  /// term. A GPU computes in single precision about 20 operations in the time of a byte to or from memory, so that 128
-  /// terms a split take longer than their bytes even if no cache helps. That one does is likely: all splits together are
-  /// no more than the tiles of two work-groups for each compute unit, 17 MB with the largest on 132. Matrix units
-  /// multiply several times as fast, and get as many more terms.
+  /// term. In the time of a byte to or from memory a GPU computes about 20 operations in single precision (by its data
+  /// sheet an H100 22), so that 128 terms a split, 32 operations a byte, take longer than their bytes even if no cache
+  /// helps. That one does is likely: with the standard tile all splits together are no more than the tiles of two
+  /// work-groups for each compute unit, 17 MB with the largest on 132. Matrix units multiply several times as fast, and
+  /// get four times the terms.
   ///
   /// CPUs, which run these kernels for checks only, split nothing: a work-group keeps a core busy.
+  ///
+  /// Whether there are splits at all is decided with the standard tile, whatever the tile: convolutions that share a
+  /// program by the standard are tuned together, and share one then, too.
   package func splits(on device: DeviceDescription) -> Int {
+    let standard = ConvolutionConfiguration.standard(pass, geometry, .tiled, tile.operand, on: device)
+    guard case .tiled(let usual, _) = standard, usual != tile else { return wantedSplits(on: device) }
+    return TiledProduct(pass, geometry, usual).wantedSplits(on: device) > 1 ? max(2, wantedSplits(on: device)) : 1
+  }
+
+  private func wantedSplits(on device: DeviceDescription) -> Int {
     guard device.kind != .cpu else { return 1 }
     let leastSteps = max(1, (tile.operand == nil ? 128 : 512) / tile.terms)
     let wanted = min(2 * device.computeUnits / max(groups, 1), steps / leastSteps, Self.mostSplits)

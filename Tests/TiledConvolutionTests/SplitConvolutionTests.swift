@@ -162,6 +162,21 @@ extension DeviceTests {
       }
     }
 
+    /// Tiles that tuning may choose change how many splits there are, not whether there are any.
+    @Test func tilesDoNotDecideWhetherToSplit() throws {
+      let device = try Self.gpu(computeUnits: 132)
+      let (small, large) = (TiledConvolution.Tile(rows: 16, columns: 16), TiledConvolution.tiles[2])
+      func splits(side: Int, _ tile: TiledConvolution.Tile) -> Int {
+        let geometry = ConvolutionGeometry(
+          input: [64, side, side, 1024], filter: [1, 1, 1024, 128], strides: (1, 1), padding: .same)
+        return TiledProduct(.forward, geometry, tile).splits(on: device)
+      }
+      // 512 work-groups of 16 × 16 would need no splits, 8 of 128 × 128 more than the eight that 1024 terms allow.
+      #expect(splits(side: 4, small) == 2 && splits(side: 4, large) == 8)
+      // 200 of 64 × 64 are not split, so neither are 50 of 128 × 128.
+      #expect(splits(side: 10, .init(rows: 64, columns: 64)) == 1 && splits(side: 10, large) == 1)
+    }
+
     /// Whatever the shape: no split without steps or with few, no more groups than two a compute unit, so that the
     /// partials are no larger than their tiles.
     @Test(arguments: [8, 40, 132], [MatrixOperand?.none, .tf32, .bfloat16])
