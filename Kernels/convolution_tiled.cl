@@ -13,13 +13,15 @@
 //   conv_tiled               y = x * filter: rows are output pixels, columns output channels, terms (tap, channel)
 //   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
 //   conv_tiled_filter_gradient  rows are (tap, input channel), columns output channels, terms output pixels
+//   conv_tiled_sum           what conv_tiled leaves with SPLIT, added up
 //
 // Baked: KH KW SH SW (kernel and stride), TM TN TK (tile), RM RN (4 x 4 tiles a work-item has down and across), FLAT
 // (terms of conv_tiled are counted through all taps instead of tap by tap, for channels that are no multiple of TK), VX
 // VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST (prologue on load),
 // GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose
-// gradient is applied on store, and without GRADIENT, MOMENTS. FILTER_GRADIENT leaves only the kernel of that name in
-// the program.
+// gradient is applied on store, and without GRADIENT, MOMENTS. With SPLIT the terms of conv_tiled are cut into parts
+// that go to different work-groups, without EPILOGUE and MOMENTS. FILTER_GRADIENT and SPLIT_SUM leave only the kernels
+// of those names in the program.
 
 #ifndef KH
 #define KH 1
@@ -51,8 +53,14 @@
 #ifndef MOMENTS
 #define MOMENTS 0
 #endif
+#ifndef SPLIT
+#define SPLIT 0
+#endif
 #ifndef FILTER_GRADIENT
 #define FILTER_GRADIENT 0
+#endif
+#ifndef SPLIT_SUM
+#define SPLIT_SUM 0
 #endif
 
 #ifndef TK
@@ -256,7 +264,32 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
 #define OPERANDS(next, s) next[s]
 #endif
 
-#if !FILTER_GRADIENT
+#if SPLIT_SUM
+
+// y (+)= bias + the splits of partials [split][pixel][output], added in their order, so that two runs give the same
+// bits. Work-items: quads of outputs, pixel by pixel, and some more. VX: aligned quads of the partials, VY: of y.
+kernel void conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y,
+                           int yOffset, int yStride, int accumulate, global const float *bias, int biasOffset,
+                           int hasBias) {
+  const int quads = (outputs + 3) / 4;
+  const int pixel = get_global_id(0) / quads;
+  const int n = get_global_id(0) % quads * 4;
+  const int count = outputs - n;
+  if (pixel >= pixels)
+    return;
+  const long size = (long)pixels * outputs;
+  global const float *part = partials + (long)pixel * outputs + n;
+  float4 value = load_quad(part, count, VX);
+  for (int split = 1; split < splits; split++)
+    value += load_quad(part + split * size, count, VX);
+  value += load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
+  global stored *target = y + yOffset + (long)pixel * yStride + n;
+  if (accumulate)
+    value += load_stored_quad(target, count, VY);
+  store_stored_quad(value, target, count, VY);
+}
+
+#elif !FILTER_GRADIENT
 
 // What the product reads: images of `channels`, the taps that count, and the filter.
 typedef struct {
@@ -372,6 +405,9 @@ INLINE int pixels_of(int ty, int m0, int pixels) {
 
 // y (+)= bias + product. Work-groups: (TM pixels, TN outputs, phases).
 //
+// With SPLIT, partials[split][pixel][output] = the sum over the split's steps of TK terms, for conv_tiled_sum.
+// Work-groups then: (TM pixels, TN outputs, splits of each phase).
+//
 // Where `momentGroups` is not 0, each row of work-groups leaves mean and summed squared deviations of what it stores,
 // as `moments_partial` does for its rows, and behind those of all the number of its pixels.
 //
@@ -379,9 +415,13 @@ INLINE int pixels_of(int ty, int m0, int pixels) {
 // congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
 kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
                              int channels, global const float *affine, int affineOffset, float preSlope,
-                             float postSlope, global const float *filter, int filterOffset, global stored *y,
-                             int yOffset, int yStride, int images, int height, int width, int outputs, int padTop,
-                             int padLeft, int accumulate, global const float *bias, int biasOffset, int hasBias
+                             float postSlope, global const float *filter, int filterOffset, int images, int height,
+                             int width, int outputs, int padTop, int padLeft,
+#if SPLIT
+                             int splits, global float *partials
+#else
+                             global stored *y, int yOffset, int yStride, int accumulate, global const float *bias,
+                             int biasOffset, int hasBias
 #if EPILOGUE
                              ,
                              global const stored *ex, int exOffset, int exStride, global const float *eaffine,
@@ -389,6 +429,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #elif MOMENTS
                              ,
                              global float *moments, int momentGroups
+#endif
 #endif
 ) {
   local float4 tiles[LOCAL_SIZE];
@@ -409,9 +450,15 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   source.postSlope = postSlope;
   source.filter = filter + filterOffset;
   source.outputs = outputs;
+#if SPLIT
+  const int split = (int)get_group_id(2) % splits;
+  const int phase = (int)get_group_id(2) / splits;
+#else
+  const int phase = get_group_id(2);
+#endif
 #if GRADIENT
-  const int phaseRow = (int)get_group_id(2) / SW;
-  const int phaseColumn = (int)get_group_id(2) % SW;
+  const int phaseRow = phase / SW;
+  const int phaseColumn = phase % SW;
   const int rows = (height - phaseRow + SH - 1) / SH;
   const int columns = (width - phaseColumn + SW - 1) / SW;
   source.firstTapRow = (phaseRow + padTop) % SH;
@@ -458,11 +505,27 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 
   const int taps = source.tapRows * source.tapColumns;
 #if FLAT
-  const int steps = (taps * channels + TK - 1) / TK;
+  const int allSteps = (taps * channels + TK - 1) / TK;
 #else
-  const int steps = taps * ((channels + TK - 1) / TK);
+  const int stepsOfTap = (channels + TK - 1) / TK;
+  const int allSteps = taps * stepsOfTap;
 #endif
+#if SPLIT
+  // Where a phase has fewer taps than others, the last splits may have none: they leave zeros.
+  const int stepsOfSplit = (allSteps + splits - 1) / splits;
+  const int before = min(split * stepsOfSplit, allSteps);
+  const int steps = min(stepsOfSplit, allSteps - before);
+#if FLAT
+  int tapRow = 0, tapColumn = 0, k0 = before * TK;
+#else
+  const int tap = before / stepsOfTap;
+  int tapRow = tap / max(source.tapColumns, 1), tapColumn = tap % max(source.tapColumns, 1);
+  int k0 = before % stepsOfTap * TK;
+#endif
+#else
+  const int steps = allSteps;
   int tapRow = 0, tapColumn = 0, k0 = 0;
+#endif
   // Step -1 only fetches.
   for (int step = -1; step < steps; step++) {
     float4 nextA[SLOTS_A], nextB[SLOTS_B];
@@ -565,7 +628,9 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);
     const int count = outputs - n;
+#if !SPLIT
     const float4 start = load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
+#endif
 #if EPILOGUE && EAFFINE
     const float4 centre = load_quad(eaffine + eaffineOffset + n, count, VY);
     const float4 scale = load_quad(eaffine + eaffineOffset + outputs + n, count, VY);
@@ -582,6 +647,10 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #else
         const long pixel = m;
 #endif
+#if SPLIT
+        const long first = split * (long)images * height * width;
+        store_quad(acc[i][h], partials + (first + pixel) * outputs + n, count, VY);
+#else
         global stored *target = y + yOffset + pixel * yStride + n;
         float4 value = acc[i][h] + start;
 #if EPILOGUE
@@ -591,6 +660,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
         if (accumulate)
           value += load_stored_quad(target, count, VY);
         store_stored_quad(value, target, count, VY);
+#endif
       }
     }
 #if EPILOGUE && EAFFINE
@@ -601,7 +671,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   }
 #if EPILOGUE && EAFFINE
   barrier(CLK_LOCAL_MEM_FENCE);
-  const long group = (long)get_group_id(2) * get_num_groups(0) + get_group_id(0);
+  const long group = (long)phase * get_num_groups(0) + get_group_id(0);
   for (int i = item; i < 2 * RN * COLUMNS; i += ITEMS) {
     const int part = i / COLUMNS; // of RN for each of the two sums
     float4 sum = 0.0f;

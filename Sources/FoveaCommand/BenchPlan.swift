@@ -9,7 +9,8 @@ struct BenchPlan: ParsableCommand {
     commandName: "plan",
     abstract: "By calculation alone: what the tiled convolutions of a training step ask of a GPU.",
     discussion: """
-      One line for each kernel variant that the step would launch on a GPU: work-groups in a launch, local memory, \
+      One line for each kernel variant that the step would launch on a GPU: work-groups in a launch, splits of the sums among \
+      them, local memory, \
       registers (an estimate, see below the table), work-groups that a compute unit holds at once, and the bytes that \
       work-groups ask for beside those that have to move. Nothing is run and no GPU is needed, only some OpenCL device to \
       stand for one. The choice of tiles depends on the number of compute units.
@@ -57,6 +58,9 @@ struct BenchPlan: ParsableCommand {
     var launches = 0
     var fewestGroups: Int
     var mostGroups: Int
+    /// Parts of the sums, in work-groups of their own.
+    var fewestSplits: Int
+    var mostSplits: Int
     var workItems: Int
     var localBytes: Int
     var registersEstimated: Int
@@ -75,19 +79,30 @@ struct BenchPlan: ParsableCommand {
     }
     if let dumpPrograms { return try ProgramDump(plan, allTiles: allTiles, on: gpu).write(to: dumpPrograms) }
     var rows: [PlannedProgram: Row] = [:]
+    var latest: PlannedProgram?
     for launch in plan.launches {
+      // What adds up the splits of the launch before belongs to it.
+      if launch.program.kernel == "conv_tiled_sum", let latest {
+        rows[latest]?.megabytesRequested += launch.cost.bytes * 1e-6
+        rows[latest]?.megabytesLeast += launch.cost.bytes * 1e-6
+      }
       guard let resources = TiledKernelResources(launch.program), let groups = launch.groups else { continue }
+      latest = launch.program
+      let splits = resources.splits(of: launch)
       var row =
         rows[launch.program]
         ?? Row(
           kernel: resources.pass, options: resources.structure, tile: resources.tileText, fewestGroups: groups,
-          mostGroups: groups, workItems: resources.items, localBytes: resources.localBytes,
+          mostGroups: groups, fewestSplits: splits, mostSplits: splits, workItems: resources.items,
+          localBytes: resources.localBytes,
           registersEstimated: resources.registers,
           groupsPerComputeUnit: Dictionary(
             uniqueKeysWithValues: GPULimits.all.map { ($0.name, $0.occupancy(of: resources).text) }))
       row.launches += 1
       row.fewestGroups = min(row.fewestGroups, groups)
       row.mostGroups = max(row.mostGroups, groups)
+      row.fewestSplits = min(row.fewestSplits, splits)
+      row.mostSplits = max(row.mostSplits, splits)
       row.gflop += launch.cost.flops * 1e-9
       row.megabytesRequested += (launch.cost.requestedBytes ?? launch.cost.bytes) * 1e-6
       row.megabytesLeast += launch.cost.bytes * 1e-6
@@ -116,14 +131,17 @@ struct BenchPlan: ParsableCommand {
       "\(model.description(classes: 2, batchNormMomentum: 0.99).model), batch \(batchSize), tiled convolutions of a training step on \(gpu.computeUnits) compute units"
     )
     print(
-      "launches      groups  items  local B  registers  "
+      "launches      groups   splits  items  local B  registers  "
         + GPULimits.all.map { $0.name.padding(toLength: 14, withPad: " ", startingAt: 0) }.joined()
         + "  GFLOP  MB asked  MB least  ratio  kernel")
     for row in rows {
-      let groups =
-        row.fewestGroups == row.mostGroups ? "\(row.mostGroups)" : "\(row.fewestGroups)–\(row.mostGroups)"
+      func column(_ fewest: Int, _ most: Int, width: Int) -> String {
+        let text = fewest == most ? "\(most)" : "\(fewest)–\(most)"
+        return String(repeating: " ", count: max(width - text.count, 1)) + text
+      }
       print(
-        String(format: "%8d", row.launches) + String(repeating: " ", count: max(12 - groups.count, 1)) + groups
+        String(format: "%8d", row.launches) + column(row.fewestGroups, row.mostGroups, width: 12)
+          + column(row.fewestSplits, row.mostSplits, width: 9)
           + String(format: "%7d%9d%11d  ", row.workItems, row.localBytes, row.registersEstimated)
           + GPULimits.all.map {
             (row.groupsPerComputeUnit[$0.name] ?? "").padding(toLength: 14, withPad: " ", startingAt: 0)
@@ -146,7 +164,9 @@ struct BenchPlan: ParsableCommand {
       """)
     for limits in GPULimits.all { print("  \(limits.name): \(limits.explanation)") }
     print(
-      "MB asked: what work-groups load and store together, padding included, without the rows of affines. MB least: each "
+      "splits: parts of the sums that go to work-groups of their own. Adding up those of forward passes and data "
+        + "gradients counts in MB asked and least.\n"
+        + "MB asked: what work-groups load and store together, padding included, without the rows of affines. MB least: each "
         + "tensor once.")
   }
 }

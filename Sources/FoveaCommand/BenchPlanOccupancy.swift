@@ -7,6 +7,8 @@ struct TiledKernelResources {
   /// Window, alignment and pending steps.
   let structure: String
   let tileText: String
+  /// Layers of the grid that are no splits.
+  private let phases: Int
   /// Work-items of a work-group.
   let items: Int
   let localBytes: Int
@@ -35,7 +37,11 @@ struct TiledKernelResources {
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
-    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS"].filter(has)
+    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT"]
+      .filter(
+        has)
+    // Of a strided data gradient, which has a grid for each set of pixels with the same taps.
+    phases = has("GRADIENT") ? values["SH", default: 1] * values["SW", default: 1] : 1
     structure = ([operand?.rawValue, window].compactMap(\.self) + flags).joined(separator: " ")
     tileText = "\(rows)×\(columns)"
 
@@ -47,6 +53,9 @@ struct TiledKernelResources {
     let coordinates = isFilterGradient ? 12 + (has("AFFINE") ? 12 : 0) : 3 * tile.quads(rows)
     registers = tile.accumulators + tile.operands + tile.fetched + coordinates + 24
   }
+
+  /// Parts that a launch cuts the terms into.
+  func splits(of launch: PlannedLaunch) -> Int { launch.global[2] / phases }
 }
 
 /// What a compute unit of a GPU offers.

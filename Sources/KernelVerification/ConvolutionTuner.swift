@@ -90,9 +90,10 @@ package struct TuningTask: Sendable {
 }
 
 extension PlannedProgram {
-  /// Whether it depends on a configuration; the programs that pack filters or add up partial gradients serve all.
+  /// Whether it depends on a configuration; the programs that pack filters or add up splits serve all.
   fileprivate var isOfAConvolution: Bool {
-    kernel.hasPrefix("conv_") || kernel == "winograd_forward" || kernel == "winograd_filter_gradient"
+    kernel.hasPrefix("conv_") && kernel != "conv_tiled_sum" || kernel == "winograd_forward"
+      || kernel == "winograd_filter_gradient"
   }
 }
 

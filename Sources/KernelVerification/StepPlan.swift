@@ -75,12 +75,16 @@ extension ConvolutionCall {
     return check
   }
 
-  /// How its passes are computed on such a device.
+  /// How its passes are computed on such a device, with the splits that they get at this size.
   func configurations(on description: DeviceDescription) -> [ConvolutionPass: ConvolutionConfiguration] {
     let algorithm = ConvolutionAlgorithm.choose(for: description)
     return Dictionary(
       uniqueKeysWithValues: ConvolutionPass.allCases.map {
-        ($0, description.configuration(of: $0, geometry, dtype, algorithm))
+        (
+          $0,
+          description.configuration(of: $0, geometry, dtype, algorithm).withSplits(
+            of: $0, geometry, on: description)
+        )
       })
   }
 

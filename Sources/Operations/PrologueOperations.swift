@@ -104,9 +104,14 @@ extension DeferredTensor {
   /// Adds to the gradients of base and affine what follows from `g`, the gradient with respect to the deferred value.
   func backpropagate(_ g: Tensor, into store: GradientStore) {
     let dx = store.destination(for: base)
-    let affine = prologue.affine
-    let daffine = affine.flatMap { store.destination(for: $0) }
+    let daffine = prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
+    backpropagate(g, dx: dx, daffine: daffine)
+  }
+
+  /// The same for those who have asked for the places already; each may be asked for only once.
+  func backpropagate(_ g: Tensor, dx: GradientStore.Destination?, daffine: GradientStore.Destination?) {
+    let affine = prologue.affine
     let launch = RowLaunch(
       rows: base.rows, channels: channels, device: device,
       chunkRows: affine == nil ? nil : reductionChunk(base.rows, device))

@@ -63,9 +63,12 @@ package struct TiledConvolution: ConvolutionKernels {
       return tile
     }
 
-    /// Every pass with this tile, to force it.
-    package var everywhere: [ConvolutionPass: ConvolutionConfiguration] {
-      [.forward: .tiled(self), .inputGradient: .tiled(self), .filterGradient: .tiledFilterGradient(self, groups: 8)]
+    /// Every pass with this tile, to force it; forward pass and data gradient in so many splits.
+    package func everywhere(splits: Int = 1) -> [ConvolutionPass: ConvolutionConfiguration] {
+      [
+        .forward: .tiled(self, splits: splits), .inputGradient: .tiled(self, splits: splits),
+        .filterGradient: .tiledFilterGradient(self, groups: 8),
+      ]
     }
 
     func groups(_ rows: Int, _ columns: Int) -> Int {
@@ -120,23 +123,41 @@ package struct TiledConvolution: ConvolutionKernels {
     let g = geometry
     let device = x.device
     let rows = g.batch * g.outHeight * g.outWidth
-    guard case .tiled(let tile) = device.configuration(of: .forward, g, x.base.dtype, .tiled) else {
+    guard case .tiled(let tile, let given) = device.configuration(of: .forward, g, x.base.dtype, .tiled) else {
       preconditionFailure("no tile")
     }
+    let product = TiledProduct(.forward, g, tile)
     let options =
-      tile.options(on: device.description) + g.kernelOptions + flatOption(g, channels: g.inputs, tile)
+      tile.options(on: device.description) + g.kernelOptions + product.flatOption
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
-      + alignment("VY", [y], channels: g.outputs) + x.prologueOptions()
+      + x.prologueOptions()
+    let arguments =
+      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
+      + filter.vectorArguments + [
+        .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
+      ]
+    let splits = given ?? product.splits(on: device.description)
+    if splits > 1 {
+      let partials = Tensor(uninitialized: [splits, rows, g.outputs], on: device)
+      launch(
+        product, splits, options + alignment("VY", [partials], channels: g.outputs), arguments, to: partials,
+        cost: LaunchCost(
+          "conv \(g.label)", flops: g.flops,
+          bytes: Double(x.base.byteCount + filter.byteCount + partials.byteCount),
+          requestedBytes: Self.requestedBytes(
+            tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs,
+            others: partials.byteCount)))
+      addSplits(partials, bias: bias, to: y, accumulate: false, g)
+      return nil
+    }
     let groups = (rows + tile.rows - 1) / tile.rows
     let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups, standIn: filter)
     device.launch(
-      .convolutionTiled, "conv_tiled", options: options + (moments.left == nil ? "" : " -D MOMENTS=1"),
+      .convolutionTiled, "conv_tiled",
+      options: options + alignment("VY", [y], channels: g.outputs) + (moments.left == nil ? "" : " -D MOMENTS=1"),
       global: [groups * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
       local: [tile.items, 1, 1],
-      x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
-        + filter.vectorArguments + y.storedArguments + [
-          .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft), .int(0),
-        ] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)]
+      arguments + y.storedArguments + [.int(0)] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)]
         + (moments.left == nil ? [] : moments.arguments),
       cost: LaunchCost(
         "conv \(g.label)", flops: g.flops,
@@ -154,38 +175,61 @@ package struct TiledConvolution: ConvolutionKernels {
     let dx = store.destination(for: x.base)
     let daffine = x.prologue.affine.flatMap { store.destination(for: $0) }
     guard dx != nil || daffine != nil else { return }
-    // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
-    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device, dtype: x.base.dtype)
-
     let phases = g.strideHeight * g.strideWidth
     let rows = Self.gradientRows(g) / phases
-    guard case .tiled(let tile) = device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) else {
+    guard case .tiled(let tile, let given) = device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) else {
       preconditionFailure("no tile")
     }
-    let groups = (rows + tile.rows - 1) / tile.rows
-    let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
+    let product = TiledProduct(.inputGradient, g, tile)
     let options =
-      tile.options(on: device.description) + g.kernelOptions + flatOption(g, channels: g.outputs, tile)
-      + " -D GRADIENT=1" + dy.storageOptions
-      + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
-      + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs)
-      + epilogue.options
+      tile.options(on: device.description) + g.kernelOptions + product.flatOption + " -D GRADIENT=1"
+      + dy.storageOptions + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
     let arguments =
       dy.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
-      + filter.vectorArguments + target.storedArguments + [
+      + filter.vectorArguments + [
         .int(g.batch), .int(g.height), .int(g.width), .int(g.inputs), .int(g.padTop), .int(g.padLeft),
-        .int(dx?.accumulate ?? false ? 1 : 0),
-      ] + filter.vectorArguments + [.int(0)] + epilogue.arguments
+      ]
+    // Each tap belongs to one phase.
+    func requestedBytes(others: Int) -> Double {
+      Self.requestedBytes(
+        tile, rows: rows, dy, columns: g.inputs, filter, terms: g.taps * g.outputs, others: others)
+    }
+    let splits = given ?? product.splits(on: device.description)
+    if splits > 1 {
+      let partials = Tensor(uninitialized: [splits, x.shape.rows, g.inputs], on: device)
+      launch(
+        product, splits, options + alignment("VY", [partials], channels: g.inputs), arguments, to: partials,
+        cost: LaunchCost(
+          "conv input gradient \(g.label)", flops: g.flops,
+          bytes: Double(dy.byteCount + filter.byteCount + partials.byteCount),
+          requestedBytes: requestedBytes(others: partials.byteCount)))
+      if let dx, x.prologue.isIdentity {
+        addSplits(partials, bias: nil, to: dx.tensor, accumulate: dx.accumulate, g)
+      } else {
+        // In single precision, so that it is rounded to the type of dx once.
+        let gradient = Tensor(uninitialized: x.shape, on: device)
+        addSplits(partials, bias: nil, to: gradient, accumulate: false, g)
+        x.backpropagate(gradient, dx: dx, daffine: daffine)
+      }
+      return
+    }
+
+    // Without anyone asking for dx it is computed all the same for the affine's sums, into scratch memory.
+    let target = dx?.tensor ?? Tensor(uninitialized: x.shape, on: device, dtype: x.base.dtype)
+    let groups = (rows + tile.rows - 1) / tile.rows
+    let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
     device.launch(
-      .convolutionTiled, "conv_tiled", options: options,
+      .convolutionTiled, "conv_tiled",
+      options: options
+        + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs) + epilogue.options,
       global: [groups * tile.items, (g.inputs + tile.columns - 1) / tile.columns, phases],
-      local: [tile.items, 1, 1], arguments,
+      local: [tile.items, 1, 1],
+      arguments + target.storedArguments + [.int(dx?.accumulate ?? false ? 1 : 0)] + filter.vectorArguments
+        + [.int(0)] + epilogue.arguments,
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops,
         bytes: Double(dy.byteCount + filter.byteCount + x.base.byteCount * (x.prologue.isIdentity ? 1 : 2)),
-        // Each tap belongs to one phase.
-        requestedBytes: Self.requestedBytes(
-          tile, rows: rows, dy, columns: g.inputs, filter, terms: g.taps * g.outputs,
+        requestedBytes: requestedBytes(
           others: x.base.byteCount * ((x.prologue.isIdentity ? 1 : 2) + (dx?.accumulate ?? false ? 1 : 0)))))
     if let affine = x.prologue.affine, let daffine, let sums = epilogue.sums {
       finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
@@ -235,6 +279,45 @@ package struct TiledConvolution: ConvolutionKernels {
     return false
   }
 
+  // MARK: - Splits
+
+  /// The product's splits, each to its own part of `partials`, [splits, pixels, columns].
+  private func launch(
+    _ product: TiledProduct, _ splits: Int, _ options: String, _ arguments: [KernelArgument], to partials: Tensor,
+    cost: LaunchCost
+  ) {
+    let tile = product.tile
+    partials.device.launch(
+      .convolutionTiled, "conv_tiled", options: options + " -D SPLIT=1",
+      global: [
+        (product.rows + tile.rows - 1) / tile.rows * tile.items,
+        (product.columns + tile.columns - 1) / tile.columns, product.phases * splits,
+      ],
+      local: [tile.items, 1, 1], arguments + [.int(splits), .buffer(partials.storage.buffer)], cost: cost)
+  }
+
+  /// y (+)= bias + the sum of the splits of `partials`, in order.
+  private func addSplits(
+    _ partials: Tensor, bias: Tensor?, to y: Tensor, accumulate: Bool, _ g: ConvolutionGeometry
+  ) {
+    let (splits, pixels, columns) = (partials.shape[0], partials.shape[1], partials.channels)
+    let items = pixels * ((columns + 3) / 4)
+    // A multiple of 64 leaves the driver free in the choice of work-groups.
+    partials.device.launch(
+      .convolutionTiled, "conv_tiled_sum",
+      options: "-D VEC=4 -D SPLIT_SUM=1" + y.storageOptions
+        + alignment("VX", [partials], channels: columns) + alignment("VY", [y], channels: columns),
+      global: [(items + 63) / 64 * 64], local: partials.device.independent(1),
+      [.buffer(partials.storage.buffer), .int(splits), .int(pixels), .int(columns)] + y.storedArguments + [
+        .int(accumulate ? 1 : 0)
+      ] + (bias ?? partials).vectorArguments + [.int(bias == nil ? 0 : 1)],
+      cost: LaunchCost(
+        "conv sum of \(splits) splits \(g.label)",
+        bytes: Double(partials.byteCount + y.byteCount * (accumulate ? 2 : 1))))
+  }
+
+  // MARK: - Structure
+
   /// Rows of the data gradient's product: for each phase the pixels of the largest one, those that share the taps which
   /// reach them.
   static func gradientRows(_ g: ConvolutionGeometry) -> Int {
@@ -261,13 +344,6 @@ package struct TiledConvolution: ConvolutionKernels {
     return Double(terms) * Double(perTerm) + Double(others)
   }
 
-  // MARK: - Structure
-
-  /// Whether terms run through all taps, which wastes less than filling up each tap's channels.
-  private func flatOption(_ g: ConvolutionGeometry, channels: Int, _ tile: Tile) -> String {
-    g.kernelHeight * g.kernelWidth > 1 && channels % tile.terms != 0 ? " -D FLAT=1" : ""
-  }
-
   /// Bakes aligned access in where every quad of channels of these tensors is complete and starts at 16 bytes.
   private func alignment(_ name: String, _ tensors: [Tensor], channels: Int) -> String {
     let aligned = channels % 4 == 0 && tensors.allSatisfy { $0.elementOffset % 4 == 0 && $0.pixelStride % 4 == 0 }
@@ -276,7 +352,7 @@ package struct TiledConvolution: ConvolutionKernels {
 }
 
 extension ConvolutionGeometry {
-  fileprivate var taps: Int { kernelHeight * kernelWidth }
+  var taps: Int { kernelHeight * kernelWidth }
 
   fileprivate var kernelOptions: String {
     " -D KH=\(kernelHeight) -D KW=\(kernelWidth) -D SH=\(strideHeight) -D SW=\(strideWidth)"

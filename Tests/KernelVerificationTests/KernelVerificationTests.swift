@@ -44,7 +44,8 @@ import Testing
     var description = ModelDescription()
     description.precision = precision
     let plan = try StepPlan(trainingStepOf: description, batchSize: 64, on: device)
-    let products = plan.programs.filter { $0.kernel.hasPrefix("conv_tiled") }
+    // All but the kernel that adds up splits.
+    let products = plan.programs.filter { $0.kernel.hasPrefix("conv_tiled") && $0.kernel != "conv_tiled_sum" }
     let onUnits = products.filter { $0.options.contains("MATRIX=") }
     #expect(plan.programs.allSatisfy { !$0.options.contains("EMULATED") })
     guard precision.rawValue == operand.rawValue else { return #expect(onUnits.isEmpty) }
@@ -56,7 +57,7 @@ import Testing
     let tasks = try TuningTask.tasks(of: plan, on: device)
     #expect(tasks.contains { $0.operand == operand && $0.name.hasSuffix("products of \(operand.rawValue)") })
     for task in tasks where task.operand == operand {
-      for case .tiled(let tile) in [task.standard] + task.candidates { #expect(tile.operand == operand) }
+      for case .tiled(let tile, _) in [task.standard] + task.candidates { #expect(tile.operand == operand) }
     }
   }
 
@@ -82,6 +83,85 @@ import Testing
     }
     #expect(resources.count >= 3)
     for (calculated, driver) in resources { #expect(calculated.localBytes == driver, "\(calculated)") }
+  }
+
+  /// Products in splits, as a GPU with many compute units has them, on a CPU: whatever the type, also forced on images
+  /// of another size, and with the moments computed from what is stored.
+  @Test(arguments: [DType.float32, .float16, .bfloat16]) func splitsAreChecked(dtype: DType) throws {
+    let device = try Device(Self.gpu(computeUnits: 64))
+    func programs(_ gradient: Bool) -> [PlannedProgram] {
+      device.programsInUse.filter { $0.kernel == "conv_tiled" && $0.options.contains(" GRADIENT=1") == gradient }
+    }
+    for prologue in [PrologueStructure.none, .affinePost] {
+      for strides in [(1, 1), (2, 2)] {
+        var check = ConvolutionCheck(
+          image: (3, 5), inputs: 36, outputs: 68, strides: strides, bias: true, prologue: prologue)
+        check.dtype = dtype
+        check.leavesMoments = dtype == .float32
+        let comparisons =
+          try check.check().run(on: device) + (check.leavesMoments ? check.momentsCheck().run(on: device) : [])
+        #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+      }
+    }
+    for gradient in [false, true] {
+      let found = programs(gradient)
+      #expect(!found.isEmpty && found.allSatisfy { $0.options.contains("SPLIT=1") })
+      #expect(found.allSatisfy { $0.options.contains("STORE=") == (dtype != .float32) })
+    }
+    // As the checks of a step do: splits of large images on small ones, and the other way round.
+    let tile = TiledConvolution.Tile(rows: 32, columns: 32)
+    for splits in [1, 4] {
+      var check = ConvolutionCheck(image: (5, 3), inputs: 20, outputs: 12, prologue: .pre)
+      check.dtype = dtype
+      let before = device.programsInUse
+      let comparisons = try ConvolutionConfiguration.$forced.withValue(tile.everywhere(splits: splits)) {
+        try check.check().run(on: device)
+      }
+      #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+      let added = device.programsInUse.subtracting(before).filter { $0.kernel == "conv_tiled" }
+      #expect(added.count >= 2 && added.allSatisfy { $0.options.contains("SPLIT=1") == (splits > 1) })
+    }
+  }
+
+  /// What `fovea verify` runs for the splits of the main job's step on a large GPU, on a CPU in its place.
+  @Test func theStepsSplitsAreChecked() throws {
+    let gpu = try Self.gpu()
+    let plan = try StepPlan(trainingStepOf: ModelDescription(), batchSize: 64, on: gpu)
+    func splits(_ programs: Set<PlannedProgram>) -> Set<PlannedProgram> {
+      programs.filter { $0.options.contains(" SPLIT=1") || $0.kernel == "conv_tiled_sum" }
+    }
+    let device = try Device(gpu)
+    var left = splits(plan.programs)
+    #expect(left.count >= 5)
+    for check in try convolutionChecks(of: plan, on: gpu, .short) {
+      let programs = try splits(check.programs(gpu))
+      guard !programs.isDisjoint(with: left) else { continue }
+      for comparison in try check.run(device) { #expect(comparison.passed, "\(comparison)") }
+      left.subtract(programs)
+    }
+    #expect(left.isEmpty && splits(plan.programs).isSubset(of: device.programsInUse))
+  }
+
+  /// The step of the main job on a large GPU has splits, and its last block's are planned as the rule says.
+  @Test func plansHaveSplits() throws {
+    let gpu = try Self.gpu()
+    let plan = try StepPlan(trainingStepOf: ModelDescription(), batchSize: 64, on: gpu)
+    let products = plan.launches.filter { $0.program.kernel == "conv_tiled" }
+    let split = products.filter { $0.program.options.contains("SPLIT=1") }
+    let sums = plan.launches.filter { $0.program.kernel == "conv_tiled_sum" }
+    #expect(split.count == sums.count && split.count >= 16 && split.count < products.count / 2)
+    for launch in split {
+      let resources = try #require(TiledKernelResources(launch.program))
+      let splits = resources.splits(of: launch)
+      let groups = try #require(launch.groups)
+      #expect(splits > 1 && groups <= 2 * gpu.computeUnits && groups / splits <= gpu.computeUnits)
+    }
+    for launch in products where !launch.program.options.contains("SPLIT=1") {
+      #expect(try #require(TiledKernelResources(launch.program)).splits(of: launch) == 1)
+    }
+    // On few compute units the same step needs none but for the last layer's 64 rows.
+    let few = try StepPlan(trainingStepOf: ModelDescription(), batchSize: 64, on: Self.gpu(computeUnits: 4))
+    #expect(few.launches.count { $0.program.options.contains(" SPLIT=1") } <= 2)
   }
 
   /// A step of a small model, really run, launches what its plan says.
@@ -140,7 +220,7 @@ import Testing
     func failures(_ options: String) throws -> [Comparison] {
       let device = try Device(Self.cpu.get(), additionalOptions: options)
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }.filter { !$0.passed }
     }
     #expect(try failures("").isEmpty)
@@ -156,7 +236,7 @@ import Testing
     let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
     for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
       _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
-        try ConvolutionConfiguration.$forced.withValue(tile.everywhere) { try check.run(on: device) }
+        try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }
     }
     let resources = device.programsInUse.compactMap { program in

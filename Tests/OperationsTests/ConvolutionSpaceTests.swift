@@ -57,7 +57,7 @@ import Testing
       #expect(fitting.terms == terms && space.violation(of: .tiled(fitting)) == nil)
       #expect(
         space.violation(of: .tiled(.init(rows: 128, columns: 128, down: 2, across: 2, terms: 2 * terms))) != nil)
-      for case .tiled(let tile) in space.configurations {
+      for case .tiled(let tile, _) in space.configurations {
         #expect(tile.localBytes(sums: true) <= device.localMemory)
       }
     }

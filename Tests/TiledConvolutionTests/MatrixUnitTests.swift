@@ -23,9 +23,9 @@ extension DeviceTests {
     }
 
     /// Relative L2 errors of all results, by name.
-    private func errors(_ test: ConvolutionCase, _ tile: Tile) throws -> [String: Double] {
+    private func errors(_ test: ConvolutionCase, _ tile: Tile, splits: Int = 1) throws -> [String: Double] {
       let device = try DeviceTests.device.get()
-      let results = try ConvolutionConfiguration.$forced.withValue(tile.everywhere) {
+      let results = try ConvolutionConfiguration.$forced.withValue(tile.everywhere(splits: splits)) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
       #expect(results["guard"] == [], "\(test): writes beyond its channels")
@@ -38,10 +38,10 @@ extension DeviceTests {
     }
 
     /// Operands that need no rounding multiply exactly, so that only sums round, as in single precision.
-    private func checkExact(_ test: ConvolutionCase, _ tile: Tile) throws {
+    private func checkExact(_ test: ConvolutionCase, _ tile: Tile, splits: Int = 1) throws {
       var test = test
       test.roundedTo = tile.operand
-      for (name, error) in try errors(test, tile) {
+      for (name, error) in try errors(test, tile, splits: splits) {
         #expect(error < 2e-6, "\(test), \(tile): \(name) is \(error) from the reference")
       }
     }
@@ -89,6 +89,15 @@ extension DeviceTests {
         Self.wide(operand))
     }
 
+    /// Terms in parts for work-groups of their own: operands that need no rounding, and others as below.
+    @Test(arguments: thorough ? MatrixOperand.allCases : [.bfloat16]) func splits(operand: MatrixOperand) throws {
+      try checkExact(ConvolutionCase(inputs: 20, outputs: 36), Self.small(operand), splits: 3)
+      let test = ConvolutionCase(inputs: 8, outputs: 12, affine: true, post: 0)
+      for (name, error) in try errors(test, Self.small(operand), splits: 3) where name != "db" {
+        #expect(error < 2 * operand.roundoff, "\(test): \(name) is \(error) from the reference")
+      }
+    }
+
     /// Others are rounded, by no more than their type says, and with prologue, epilogue and sums of both.
     @Test(arguments: thorough ? MatrixOperand.allCases : [.tf32]) func roundedOperands(operand: MatrixOperand) throws {
       let test = ConvolutionCase(inputs: 8, outputs: 12, affine: true, post: 0)
@@ -124,7 +133,7 @@ extension DeviceTests {
         input: [8, 16, 16, 64], filter: [3, 3, 64, 64], strides: (1, 1), padding: .same)
       for pass in ConvolutionPass.allCases {
         switch gpu.configuration(of: pass, geometry, .bfloat16, .tiled) {
-        case .tiled(let tile), .tiledFilterGradient(let tile, _):
+        case .tiled(let tile, _), .tiledFilterGradient(let tile, _):
           #expect(tile.operand == .bfloat16 && !tile.options(on: gpu).contains("EMULATED"))
         default: Issue.record("\(pass) without a tile")
         }

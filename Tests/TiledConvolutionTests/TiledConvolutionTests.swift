@@ -32,10 +32,10 @@ extension DeviceTests {
       let device = try DeviceTests.device.get()
       let tile = tile?.fitting(device.description)
       let expected = test.reference()
-      let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
+      let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere() ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
-      let again = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere ?? [:]) {
+      let again = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere() ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
       #expect(tiled == again, "\(test): two runs differ")

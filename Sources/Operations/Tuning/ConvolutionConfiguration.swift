@@ -25,8 +25,9 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   case narrow(pixels: Int, blocks: Int)
   /// `conv_filter_gradient_narrow`: vectors of a run in registers, splits for each compute unit.
   case narrowFilterGradient(vectors: Int, splits: Int)
-  /// `conv_tiled`, for forward pass and data gradient.
-  case tiled(TiledConvolution.Tile)
+  /// `conv_tiled`, for forward pass and data gradient, with the number of splits of the terms; nil for what
+  /// `TiledProduct.splits` says, which depends on the batch.
+  case tiled(TiledConvolution.Tile, splits: Int? = nil)
   /// `conv_tiled_filter_gradient`, with the number of work-groups for each compute unit that splits aim at.
   case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
 
@@ -43,6 +44,14 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     case .tiled: "conv_tiled"
     case .tiledFilterGradient: "conv_tiled_filter_gradient"
     }
+  }
+
+  /// The same with the number of splits that a convolution gets by it.
+  package func withSplits(
+    of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, on device: DeviceDescription
+  ) -> ConvolutionConfiguration {
+    guard case .tiled(let tile, nil) = self else { return self }
+    return .tiled(tile, splits: TiledProduct(pass, geometry, tile).splits(on: device))
   }
 
   /// Takes the place of every choice, by pass: for checks and for tuning. It must be legal.

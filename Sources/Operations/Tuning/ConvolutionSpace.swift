@@ -174,9 +174,9 @@ package struct ConvolutionSpace: Sendable {
       return positive([vectors, splits])
         ?? fits(registers: (vectors + 1) * geometry.outputs + 1)
         ?? (vectors > NarrowConvolution.runVectors(geometry) ? "more vectors than a run has" : nil)
-    case .tiled(let tile):
+    case .tiled(let tile, let splits):
       guard algorithm == .tiled, pass != .filterGradient else { return otherKernel }
-      return otherOperand(tile) ?? tile.violation(on: device)
+      return otherOperand(tile) ?? positive([splits ?? 1]) ?? tile.violation(on: device)
     case .tiledFilterGradient(let tile, let groups):
       guard algorithm == .tiled, pass == .filterGradient else { return otherKernel }
       return otherOperand(tile) ?? positive([groups]) ?? tile.violation(on: device)

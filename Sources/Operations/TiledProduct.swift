@@ -1,0 +1,81 @@
+import OpenCLRuntime
+
+/// The matrix product that `conv_tiled` computes for a pass, in tiles: its extents and how its terms are cut.
+package struct TiledProduct: Sendable {
+  let tile: TiledConvolution.Tile
+  private let pass: ConvolutionPass
+  private let geometry: ConvolutionGeometry
+  /// Sets of rows that have taps of their own: of a strided data gradient, else one.
+  let phases: Int
+  /// Pixels of a phase, the largest.
+  let rows: Int
+  /// Channels of the result.
+  let columns: Int
+  /// Taps that reach the pixels of a phase, at most, and channels under each.
+  private let taps: Int
+  private let channels: Int
+  /// Whether terms run through all taps, which wastes less than filling up each tap's channels.
+  private let isFlat: Bool
+
+  /// - Parameter pass: forward or the data gradient.
+  package init(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, _ tile: TiledConvolution.Tile) {
+    precondition(pass != .filterGradient, "conv_tiled computes no filter gradient")
+    self.tile = tile
+    self.pass = pass
+    geometry = g
+    if pass == .forward {
+      (phases, rows, columns) = (1, g.batch * g.outHeight * g.outWidth, g.outputs)
+      (taps, channels) = (g.taps, g.inputs)
+    } else {
+      phases = g.strideHeight * g.strideWidth
+      (rows, columns) = (TiledConvolution.gradientRows(g) / phases, g.inputs)
+      taps =
+        (g.kernelHeight + g.strideHeight - 1) / g.strideHeight * ((g.kernelWidth + g.strideWidth - 1) / g.strideWidth)
+      channels = g.outputs
+    }
+    isFlat = g.taps > 1 && channels % tile.terms != 0
+  }
+
+  var flatOption: String { isFlat ? " -D FLAT=1" : "" }
+
+  /// Work-groups without splits.
+  package var groups: Int { phases * tile.groups(rows, columns) }
+
+  /// Steps of the loop over terms, in the phase that has most.
+  package var steps: Int {
+    isFlat ? (taps * channels + tile.terms - 1) / tile.terms : taps * ((channels + tile.terms - 1) / tile.terms)
+  }
+
+  /// Parts that the steps are cut into, for work-groups of their own, so that a small product does not leave most of the
+  /// device idle: as many as give it two work-groups for each compute unit, if they are not too short.
+  ///
+  /// Each split writes a float32 for each value of the result, and `conv_tiled_sum` reads it: 8 bytes for 2 operations a
+  /// term. In the time of a byte to or from memory a GPU computes about 20 operations in single precision (by its data
+  /// sheet an H100 22), so that 128 terms a split, 32 operations a byte, take longer than their bytes even if no cache
+  /// helps. That one does is likely: with the standard tile all splits together are no more than the tiles of two
+  /// work-groups for each compute unit, 17 MB with the largest on 132. Matrix units multiply several times as fast, and
+  /// get four times the terms.
+  ///
+  /// CPUs, which run these kernels for checks only, split nothing: a work-group keeps a core busy.
+  ///
+  /// Whether there are splits at all is decided with the standard tile, whatever the tile: convolutions that share a
+  /// program by the standard are tuned together, and share one then, too.
+  package func splits(on device: DeviceDescription) -> Int {
+    let standard = ConvolutionConfiguration.standard(pass, geometry, .tiled, tile.operand, on: device)
+    guard case .tiled(let usual, _) = standard, usual != tile else { return wantedSplits(on: device) }
+    return TiledProduct(pass, geometry, usual).wantedSplits(on: device) > 1 ? max(2, wantedSplits(on: device)) : 1
+  }
+
+  private func wantedSplits(on device: DeviceDescription) -> Int {
+    guard device.kind != .cpu else { return 1 }
+    let leastSteps = max(1, (tile.operand == nil ? 128 : 512) / tile.terms)
+    let wanted = min(2 * device.computeUnits / max(groups, 1), steps / leastSteps, Self.mostSplits)
+    guard wanted > 1 else { return 1 }
+    // Of equal length but for the last, and none without steps.
+    let length = (steps + wanted - 1) / wanted
+    return (steps + length - 1) / length
+  }
+
+  /// So many that adding them up, one after another in each work-item, stays short.
+  package static let mostSplits = 32
+}
