@@ -16,8 +16,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 // What vstore16 does, vector i behind p. POCL 3.1 puts its vstore16 together from parts, each a shuffle and a store; a
-// pointer to vectors that are aligned as their elements is one store.
-#ifdef __clang__
+// pointer to vectors that are aligned as their elements is one store. Only programs for CPUs have wide vectors.
+#if defined(__clang__) && VEC == 16
 #define DEFINE_STORE16(element, space)                                                                                 \
   INLINE void __attribute__((overloadable)) store16(element##16 v, long i, space element *p) {                         \
     ((space loose_##element##16 *)p)[i] = v;                                                                           \
