@@ -1,9 +1,7 @@
 // Data gradient of a convolution for CPUs, for any stride, gathered: g[n, ih, iw, ci] = sum over taps that reach it,
 // and output channels, of dy * filter. Sixteen output channels at a time, for blocks of COLUMNS columns that lie a
 // stride apart and so meet the same taps; meant for few input channels, as in a net's first convolution. Baked: INPUTS
-// (input channels at a time). Work-items: (groups of COLUMNS * sw columns, input rows, images).
-
-#define COLUMNS 8
+// (input channels at a time), COLUMNS. Work-items: (groups of COLUMNS * sw columns, input rows, images).
 
 kernel WIDE void conv_input_gradient_gather(global const stored *dy, int dyOffset, int dyStride, int outHeight,
                                             int outWidth, int outChannels, global const float *w, int wOffset, int kh,

@@ -79,11 +79,12 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
           acc[p][v] = 0.0f;
       const long pixel0 = firstPixel + t * TILE;
       const int pixels = min(TILE, outWidth - ow0 - t * TILE);
-      const int lanes = min(NB, outChannels - n0);
+      const int outputs = min(NB, outChannels - n0);
 #if EPILOGUE
-      Walk inputs = begin_walk(ex + exOffset + pixel0 * exStride + n0, exStride, 0, 1, pixels, lanes, shares);
+      Walk inputs = begin_walk(ex + exOffset + pixel0 * exStride + n0, exStride, 0, 1, pixels, outputs, shares);
 #endif
-      Walk old = begin_walk(y + yOffset + pixel0 * yStride + n0, yStride, 0, 1, accumulate ? pixels : 0, lanes, shares);
+      Walk old =
+          begin_walk(y + yOffset + pixel0 * yStride + n0, yStride, 0, 1, accumulate ? pixels : 0, outputs, shares);
       for (int kh = 0; kh < KH; kh++) {
         const float *a = window + (t * KH + kh) * WINDOW * LD;
         global const float *b = panel + (long)kh * run * NB;
@@ -111,7 +112,7 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
         }
       }
 
-      if (pixels == TILE && lanes == NB) {
+      if (pixels == TILE && outputs == NB) {
 #pragma unroll
         for (int v = 0; v < NV; v++) {
           const int c = n0 + v * 16;

@@ -1,7 +1,6 @@
 // Filter gradient of a 3x3 convolution of stride 1 for CPUs; the scheme and what is baked are in winograd.cl. Baked
-// besides: KB (channels of a block in registers, which divides CHANNELS). CHANNELS are as many input channels as are
-// transformed at a time, so few that all 16 positions of a group's tiles stay in the first-level cache: written and
-// read through the second-level one they took a quarter of the time.
+// besides: KB (channels of a block in registers, which divides CHANNELS). CHANNELS input channels are transformed at a
+// time, few, so that all 16 positions of a group's tiles fit about a first-level cache.
 
 // A dy At of `count` tiles from `first` on, to [position][tile][NB]; beyond the image's edge dy is zero.
 inline void transform_gradient(float *target, global const stored *dy, int dyStride, int outHeight, int outWidth,

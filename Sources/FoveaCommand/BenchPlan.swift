@@ -9,11 +9,10 @@ struct BenchPlan: ParsableCommand {
     commandName: "plan",
     abstract: "By calculation alone: what the tiled convolutions of a training step ask of a GPU.",
     discussion: """
-      One line for each kernel variant that the step would launch on a GPU: work-groups in a launch, splits of the sums among \
-      them, local memory, \
-      registers (an estimate, see below the table), work-groups that a compute unit holds at once, and the bytes that \
-      work-groups ask for beside those that have to move. Nothing is run and no GPU is needed, only some OpenCL device to \
-      stand for one. The choice of tiles depends on the number of compute units.
+      One line for each kernel variant that the step would launch on a GPU: work-groups in a launch, splits of the \
+      sums among them, local memory, registers (an estimate, see below the table), work-groups that a compute unit \
+      holds at once, and the bytes that work-groups ask for beside those that have to move. Nothing is run and no GPU \
+      is needed, only some OpenCL device to stand for one. The choice of tiles depends on the number of compute units.
       """)
 
   @OptionGroup var device: DeviceOptions

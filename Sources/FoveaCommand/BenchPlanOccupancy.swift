@@ -37,9 +37,8 @@ struct TiledKernelResources {
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
-    let flags = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT"]
-      .filter(
-        has)
+    let known = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT"]
+    let flags = known.filter(has)
     // Of a strided data gradient, which has a grid for each set of pixels with the same taps.
     phases = has("GRADIENT") ? values["SH", default: 1] * values["SW", default: 1] : 1
     structure = ([operand?.rawValue, window].compactMap(\.self) + flags).joined(separator: " ")

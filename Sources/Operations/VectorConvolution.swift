@@ -98,7 +98,7 @@ struct VectorConvolution: ConvolutionKernels {
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
       + " -D PIXELS=\(pixels) -D NV=\(vectors) -D KB=\(rows)"
-      + " -D CAPACITY=\(units.capacity) -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1) -D VEC=16" + x.prologueOptions()
+      + " -D CAPACITY=\(units.capacity)" + Self.partialOption(g) + " -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
@@ -144,7 +144,7 @@ struct VectorConvolution: ConvolutionKernels {
     var options: String {
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
         + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
-        + " -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1) -D VEC=16"
+        + VectorConvolution.partialOption(g) + " -D VEC=16"
     }
   }
 
@@ -198,10 +198,11 @@ struct VectorConvolution: ConvolutionKernels {
     let direct = x.prologue.isIdentity ? store.destination(for: x.base) : nil
     if x.prologue.isIdentity && direct == nil { return }
     let target = direct?.tensor ?? Tensor(uninitialized: x.shape, on: x.device, dtype: x.base.dtype)
-    let columns = 8 * g.strideWidth
+    let blockColumns = 8
+    let columns = blockColumns * g.strideWidth
     x.device.launch(
       .convolutionGather, "conv_input_gradient_gather",
-      options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4))" + dy.storageOptions,
+      options: "-D VEC=16 -D INPUTS=\(min(g.inputs, 4)) -D COLUMNS=\(blockColumns)" + dy.storageOptions,
       global: [(g.width + columns - 1) / columns, g.height, g.batch], local: x.device.independent(3),
       dy.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + filter.vectorArguments + [
         .int(g.kernelHeight), .int(g.kernelWidth), .int(g.strideHeight), .int(g.strideWidth), .int(g.padTop),
@@ -210,6 +211,11 @@ struct VectorConvolution: ConvolutionKernels {
       cost: LaunchCost(
         "conv input gradient \(g.label)", flops: g.flops, bytes: Double(x.base.byteCount + dy.byteCount)))
     if direct == nil { x.backpropagate(target, into: store) }
+  }
+
+  /// Whether some outputs fill no vector of 16.
+  private static func partialOption(_ g: ConvolutionGeometry) -> String {
+    " -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1)"
   }
 
   // MARK: - Sizes
@@ -250,11 +256,18 @@ struct VectorConvolution: ConvolutionKernels {
     return sizes.min { covered($0) < covered($1) } ?? 10
   }
 
-  /// Accumulator rows that waste least of a run. Blocks of channels are multiples of 16: there always the same, for each
-  /// number is a program.
-  static func fittingBlock(_ g: ConvolutionGeometry) -> Int {
-    let largest = vectors(g.outputs) == 1 ? 24 : 13
-    if g.kernelWidth == 1 { return 16 / vectors(g.outputs) }
+  /// How `conv_filter_gradient` computes a filter gradient that nobody measured.
+  static func standardFilterGradient(_ g: ConvolutionGeometry) -> ConvolutionConfiguration {
+    let pointwise = g.kernelWidth == 1
+    let vectors = pointwise && g.outputs % 64 == 0 ? 4 : vectors(g.outputs)
+    // Blocks of channels are multiples of 16: always the same rows there, for each number is a program.
+    let rows = pointwise ? 16 / vectors : fittingBlock(g, vectors: vectors)
+    return .vectorFilterGradient(rows: rows, vectors: vectors, pixels: 128, channels: 256, splits: 4)
+  }
+
+  /// Accumulator rows that waste least of a run.
+  private static func fittingBlock(_ g: ConvolutionGeometry, vectors: Int) -> Int {
+    let largest = vectors == 1 ? 24 : 13
     let run = g.kernelWidth * g.inputs
     func covered(_ block: Int) -> Int { (run + block - 1) / block * block }
     return (8...largest).min { (covered($0), -$0) < (covered($1), -$1) } ?? 8

@@ -89,12 +89,8 @@ extension ConvolutionConfiguration {
       let vectors = geometry.outputs % 32 == 0 ? 2 : 1
       return .winogradFilterGradient(
         rows: 16 / vectors, vectors: vectors, channels: channels, tiles: 64, splits: 4)
-    case .filterGradient where geometry.kernelWidth == 1 && geometry.outputs % 64 == 0:
-      return .vectorFilterGradient(rows: 4, vectors: 4, pixels: 128, channels: 256, splits: 4)
     case .filterGradient:
-      return .vectorFilterGradient(
-        rows: VectorConvolution.fittingBlock(geometry), vectors: VectorConvolution.vectors(geometry.outputs),
-        pixels: 128, channels: 256, splits: 4)
+      return VectorConvolution.standardFilterGradient(geometry)
     }
   }
 
