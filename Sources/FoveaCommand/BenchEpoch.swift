@@ -39,7 +39,8 @@ struct BenchEpoch: ParsableCommand {
     var loadedSeconds: Double
     /// Of the loaded steps' time, what they waited for photos.
     var waitShare: Double
-    var shareOfBareSpeed: Double { bareSeconds / loadedSeconds }
+    /// Median over pairs of turns that follow each other, because others may use the machine, now more and now less.
+    var shareOfBareSpeed: Double
   }
 
   private struct Report: Encodable {
@@ -75,9 +76,10 @@ struct BenchEpoch: ParsableCommand {
     func epoch(_ seconds: (Part) -> Double) -> Double {
       [training, validation].reduce(0) { $0 + $1.stepsPerEpoch * seconds($1) }
     }
+    let share = epoch(\.bareSeconds) / epoch { $0.bareSeconds / $0.shareOfBareSpeed }
     let report = Report(
       device: workload.device.description.header, batchSize: options.batchSize, workers: threads, training: training,
-      validation: validation, shareOfBareSpeed: epoch(\.bareSeconds) / epoch(\.loadedSeconds))
+      validation: validation, shareOfBareSpeed: share)
     if options.json { return print(try jsonText(report)) }
     print(
       "\(workload.model.model), batch \(options.batchSize), \(threads) threads decode, \(rounds) turns of "
@@ -122,7 +124,7 @@ struct BenchEpoch: ParsableCommand {
     return Part(
       name: name, stepsPerEpoch: Double(passes * dataset.count) / Double(options.batchSize),
       bareSeconds: median(bare) / Double(options.steps), loadedSeconds: median(loaded) / Double(options.steps),
-      waitShare: waitShare)
+      waitShare: waitShare, shareOfBareSpeed: median(zip(bare, loaded).map(/)))
   }
 }
 

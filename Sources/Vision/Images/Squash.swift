@@ -93,7 +93,8 @@ private func blend(
   var i = 0
   while i < count {
     let value = upper[i] + (lower[i] - upper[i]) * weight
-    target[i] = UInt8(value.rounded(.toNearestOrEven))
-    i += 1
+    // The sum's last bits are the value rounded half to even: without SSE 4.1 `rounded` is a call for each byte.
+    target[i] = UInt8(truncatingIfNeeded: (value + 0x1.8p23).bitPattern)
+    i &+= 1
   }
 }
