@@ -4,6 +4,9 @@
 #include <string.h>
 
 // clang-format off
+static const char builtins[] = {
+#embed "builtins.cl"
+, 0};
 static const char common[] = {
 #embed "common.cl"
 , 0};
@@ -73,6 +76,7 @@ static const struct {
   const char *name;
   const char *text;
 } sources[] = {
+    {"builtins", builtins},
     {"common", common},
     {"convolution_filters", convolution_filters},
     {"convolution_gather", convolution_gather},

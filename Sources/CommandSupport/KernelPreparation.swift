@@ -5,12 +5,12 @@ import KernelVerification
 /// Compiles the kernels of a training step in a second process while the first one begins.
 ///
 /// Drivers that keep compiled kernels on disk, as POCL, NVIDIA's and Mesa's do, may still compile one at a time within a
-/// process: POCL takes 20 s for the main job. The helper plans the step and goes through its kernels from the last to the
+/// process: POCL takes 19 s for the main job. The helper plans the step and goes through its kernels from the last to the
 /// first; the two processes meet in the middle, each finding on disk what the other has compiled. Where a driver keeps nothing,
 /// the helper's work is lost and harms nothing.
 package enum KernelPreparation {
   private static let variable = "FOVEA_PREPARE_KERNELS"
-  /// A program that takes longer to build was compiled, not found.
+  /// Seconds. A program that takes longer to build is being compiled, not found.
   private static let slowBuild = 0.05
 
   private struct Request: Codable {
@@ -23,14 +23,18 @@ package enum KernelPreparation {
     var parent: Int32
   }
 
-  /// Starts the helper if the device's driver seems to have nothing compiled yet.
+  /// Starts the helper as soon as the device's driver seems to have nothing compiled yet.
   ///
   /// - Parameter isNew: whether it is known that this step has not run on this device before.
   package static func start(model: ModelDescription, batchSize: Int, on device: Device, isNew: Bool = false) {
-    let before = device.counters.buildSeconds
+    let helper = DispatchWorkItem { run(model: model, batchSize: batchSize, on: device) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + (isNew ? 0 : slowBuild), execute: helper)
     // A kernel that the step needs as well.
     Tensor(uninitialized: [1], on: device).fill(1)
-    guard isNew || device.counters.buildSeconds - before > slowBuild else { return }
+    if !isNew { helper.cancel() }
+  }
+
+  private static func run(model: ModelDescription, batchSize: Int, on device: Device) {
     let request = Request(
       device: device.description.selector, isTuned: device.description.convolutionTable != nil, model: model,
       batchSize: batchSize,

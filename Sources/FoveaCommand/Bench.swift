@@ -5,6 +5,6 @@ struct Bench: ParsableCommand {
     abstract: "Measure speed and memory.",
     subcommands: [
       BenchStep.self, BenchKernels.self, BenchPeak.self, BenchPlan.self, BenchCompare.self, BenchScaling.self,
-      BenchLoading.self,
+      BenchLoading.self, BenchEpoch.self,
     ])
 }

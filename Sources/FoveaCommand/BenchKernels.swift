@@ -26,9 +26,9 @@ struct BenchKernels: ParsableCommand {
   func run() throws {
     let workload = try BenchWorkload(options, profiling: true)
     let device = workload.device
-    for _ in 0..<2 { _ = try workload.trainingStep() }
+    for _ in 0..<2 { _ = try workload.train() }
     _ = try device.takeProfile()
-    _ = try workload.trainingStep()
+    _ = try workload.train()
     let entries = try device.takeProfile()
     let peak = try DevicePeak.measure(on: device)
     let rows = Dictionary(grouping: entries, by: \.label).map { label, entries in

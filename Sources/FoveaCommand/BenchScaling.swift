@@ -78,10 +78,10 @@ struct BenchScaling: ParsableCommand {
     var batchSize = 16
     change(&model, &batchSize)
     let workload = try BenchWorkload(model, batchSize: batchSize, on: device.open(for: model.precision))
-    let times = try (0..<steps + 3).map { _ in try workload.trainingStep() }
+    let times = try (0..<steps + 3).map { _ in try workload.train() }
     workload.device.countsCosts = true
     let before = workload.device.counters.flops
-    _ = try workload.trainingStep()
+    _ = try workload.train()
     let flops = workload.device.counters.flops - before
     let middle = median(Array(times[3...]))
     return Row(

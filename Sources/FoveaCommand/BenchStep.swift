@@ -42,7 +42,7 @@ struct BenchStep: ParsableCommand {
     let start = DispatchTime.now().uptimeNanoseconds
     let workload = try BenchWorkload(options, trains: !inference)
     let device = workload.device
-    func step() throws -> Double { try inference ? workload.inferenceStep() : workload.trainingStep() }
+    func step() throws -> Double { try inference ? workload.infer() : workload.train() }
     _ = try step()
     let first = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
     let before = device.counters

@@ -72,20 +72,27 @@ final class BenchWorkload {
   /// See ``Trainer/plannedMemory``.
   var plannedMemory: (byteCount: Int, least: Int)? { trainer.plannedMemory }
 
-  /// Seconds of one training step, from enqueueing it to having its loss.
-  func trainingStep() throws -> Double {
-    try timed { next in try trainer.train(next: { try next().map { [$0] } }, report: { _, _ in }) }
+  /// Where the batches of steps come from that are not run on the workload's own.
+  typealias Photos = () throws -> TrainingBatch
+
+  /// Seconds of training steps, each enqueued while the one before it runs, from the first's start to the last's loss.
+  func train(steps: Int = 1, on photos: Photos? = nil) throws -> Double {
+    try timed(steps, photos) { next in try trainer.train(next: { try next().map { [$0] } }, report: { _, _ in }) }
   }
 
-  /// Seconds of one forward pass in inference.
-  func inferenceStep() throws -> Double { try timed { try trainer.evaluate(next: $0) } }
+  /// Seconds of forward passes in inference, likewise.
+  func infer(steps: Int = 1, on photos: Photos? = nil) throws -> Double {
+    try timed(steps, photos) { try trainer.evaluate(next: $0) }
+  }
 
-  private func timed(_ run: (() throws -> TrainingBatch?) throws -> Scores) throws -> Double {
-    var given = false
+  private func timed(
+    _ steps: Int, _ photos: Photos?, _ run: (() throws -> TrainingBatch?) throws -> Scores
+  ) throws -> Double {
+    var given = 0
     let start = DispatchTime.now().uptimeNanoseconds
     _ = try run {
-      defer { given = true }
-      return given ? nil : batch
+      defer { given += 1 }
+      return given == steps ? nil : try photos?() ?? batch
     }
     try device.synchronize()
     return Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9

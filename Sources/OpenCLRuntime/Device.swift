@@ -468,8 +468,14 @@ public final class Device: @unchecked Sendable {
   }
 
   private func compile(_ key: ProgramKey, _ options: String) throws -> cl_program {
+    var (text, options) = (key.source.text, options)
+    if description.parsesBuiltins, let builtins = key.source.builtins {
+      text = builtins + text
+      // The guard of Clang's opencl-c.h.
+      options += " -D _OPENCL_H_"
+    }
     var status: cl_int = 0
-    let program = key.source.text.withCString { text in
+    let program = text.withCString { text in
       var text: UnsafePointer<CChar>? = text
       return clCreateProgramWithSource(context, 1, &text, nil, &status)
     }

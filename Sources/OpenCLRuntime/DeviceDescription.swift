@@ -69,6 +69,10 @@ public struct DeviceDescription: @unchecked Sendable {
     "\(selector) \(kind.rawValue) \(name) (\(platformName), driver \(driverVersion))"
   }
 
+  /// Whether its compiler declares OpenCL C's functions by parsing a header, and can be kept from it. POCL's `_kernel.h`
+  /// looks for the header's guard; that other versions get along with it was not tried.
+  var parsesBuiltins: Bool { platformName == "Portable Computing Language" && driverVersion.hasPrefix("3.") }
+
   /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.
   package func imitatingGPU(computeUnits: Int, localMemory: Int, maximumWorkGroupSize: Int) -> DeviceDescription {
     var copy = self

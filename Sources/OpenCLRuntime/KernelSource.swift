@@ -8,11 +8,19 @@ public struct KernelSource: Sendable, Hashable {
   public let text: String
   // Stands for the text in comparisons: hashing tens of kilobytes for every launch would cost more than the launch.
   package let fingerprint: UInt64
+  /// Declarations of all of OpenCL C's functions that the text uses, for compilers that take long to declare every one;
+  /// nil where nobody knows which it uses.
+  package let builtins: String?
 
   /// A program of that text. It is compiled for a device when one of its kernels is first launched there.
   public init(name: String, text: String) {
+    self.init(name: name, text: text, builtins: nil)
+  }
+
+  package init(name: String, text: String, builtins: String?) {
     self.name = name
     self.text = text
+    self.builtins = builtins
     fingerprint = fnv1a(text.utf8)
   }
 

@@ -33,7 +33,8 @@ extension KernelSource {
   ).fingerprint
 
   private static func library(_ name: String, after headers: [String] = []) -> KernelSource {
-    KernelSource(name: name + ".cl", text: (["common"] + headers + [name]).map(text).joined())
+    KernelSource(
+      name: name + ".cl", text: (["common"] + headers + [name]).map(text).joined(), builtins: text("builtins"))
   }
 
   private static func text(_ name: String) -> String {

@@ -98,7 +98,7 @@ struct VectorConvolution: ConvolutionKernels {
     let options =
       "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth) -D LD=\(leadingDimension)"
       + " -D PIXELS=\(pixels) -D NV=\(vectors) -D KB=\(rows)"
-      + " -D CAPACITY=\(units.capacity)" + Self.partialOption(g) + " -D VEC=16" + x.prologueOptions()
+      + " -D CAPACITY=\(units.capacity)" + Self.partialOption(g.outputs % 16 != 0) + " -D VEC=16" + x.prologueOptions()
     device.launch(
       .convolutionVectorFilterGradient, "conv_filter_gradient", options: options, global: [splits, channelBlocks],
       local: device.independent(2),
@@ -133,7 +133,7 @@ struct VectorConvolution: ConvolutionKernels {
       tile = pixels
       self.vectors = vectors
       self.tiles = tiles
-      leadingDimension = VectorConvolution.leadingDimension(g)
+      leadingDimension = VectorConvolution.leadingDimension(g, pixels: pixels, tiles: tiles)
     }
 
     /// Output channels a panel of packed filters covers.
@@ -142,9 +142,11 @@ struct VectorConvolution: ConvolutionKernels {
     var groups: Int { tileGroups * g.outHeight * g.batch }
 
     var options: String {
-      "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
+      // A pixel at a time is for little work, where one program for many shapes is worth more than speed.
+      let isPartial = g.outputs % 16 != 0 || tile * tiles == 1
+      return "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
         + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
-        + VectorConvolution.partialOption(g) + " -D VEC=16"
+        + VectorConvolution.partialOption(isPartial) + " -D VEC=16"
     }
   }
 
@@ -213,23 +215,24 @@ struct VectorConvolution: ConvolutionKernels {
     if direct == nil { x.backpropagate(target, into: store) }
   }
 
-  /// Whether some outputs fill no vector of 16.
-  private static func partialOption(_ g: ConvolutionGeometry) -> String {
-    " -D PARTIAL=\(g.outputs % 16 == 0 ? 0 : 1)"
+  /// Whether there may be outputs that fill no vector of 16.
+  private static func partialOption(_ isPartial: Bool) -> String {
+    " -D PARTIAL=\(isPartial ? 1 : 0)"
   }
 
   // MARK: - Sizes
 
   /// Floats from one pixel of a packed window to the next, an odd number of cache lines; few values, for each is a program.
   /// What is beyond the channels is never touched.
-  private static func leadingDimension(_ g: ConvolutionGeometry) -> Int {
+  private static func leadingDimension(_ g: ConvolutionGeometry, pixels: Int, tiles: Int) -> Int {
     if g.kernelWidth > 1 { return g.inputs }
-    return g.inputs <= 32 ? 32 : (g.inputs + 1007) / 1024 * 1024 + 16
+    return g.inputs <= 32 && pixels * tiles > 1 ? 32 : max(1, (g.inputs + 1007) / 1024) * 1024 + 16
   }
 
   /// Floats of the windows that a work-item of `conv_forward` packs.
   static func windowFloats(_ g: ConvolutionGeometry, pixels: Int, tiles: Int) -> Int {
-    tiles * g.kernelHeight * ((pixels - 1) * g.strideWidth + g.kernelWidth) * leadingDimension(g)
+    tiles * g.kernelHeight * ((pixels - 1) * g.strideWidth + g.kernelWidth)
+      * leadingDimension(g, pixels: pixels, tiles: tiles)
   }
 
   /// How `conv_forward` computes a convolution that nobody measured.
@@ -238,11 +241,13 @@ struct VectorConvolution: ConvolutionKernels {
     if g.kernelWidth > 1 {
       return .vector(pixels: fittingTile(g.outWidth, vectors: vectors), vectors: vectors, tiles: 1)
     }
+    // Scores of few classes and the like: quick in any way, and this kernel is compiled quickest.
+    if min(g.inputs, g.outputs) < 16 && g.flops < 0x1p22 { return .vector(pixels: 1, vectors: 1, tiles: 1) }
     // Four lines of a pixel in turn are read and written faster than two, which is worth up to a third more arithmetic
     // for blocks that are not full.
     let covered = (g.outputs + 63) / 64 * 64
     if covered * 3 <= g.outputs * 4 { return .vector(pixels: 6, vectors: 4, tiles: 4) }
-    return .vector(pixels: 8, vectors: vectors, tiles: leadingDimension(g) <= 32 ? 6 : 3)
+    return .vector(pixels: 8, vectors: vectors, tiles: g.inputs <= 32 ? 6 : 3)
   }
 
   /// 16-wide registers across the output channels.
