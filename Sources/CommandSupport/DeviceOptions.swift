@@ -29,25 +29,11 @@ public struct DeviceOptions: ParsableArguments {
     say: (String) -> Void = note
   ) throws -> DeviceDescription {
     var description = try DeviceSelection.pick(device, environment: environment)
-    let keepsPrograms =
-      switch environment["FOVEA_PROGRAM_CACHE"] {
-      case "on": true
-      case "off": false
-      default: ProgramCache.helps(description)
-      }
-    if keepsPrograms {
-      description.programCache = ProgramCache(folder: UserCache.folder(environment: environment) + "/programs")
-    }
-    // Opening the device for it takes a moment that plain float32 need not pay.
-    if let precision, precision != .float32 { description.probeMatrixUnits() }
-    description.usesTF32 = precision == .tf32
-    if let line = description.productsLine(precision ?? .float32) { say(line) }
-    if noTuning || environment["FOVEA_TUNING"] == "off" { return description }
-    switch TuningDatabase.read(for: description, in: UserCache.folder(environment: environment)) {
-    case .none: break
-    case .usable(let database): description.convolutionTable = database.table
-    case .unusable(let why): say("Default kernels: \(why); `fovea tune` measures again")
-    }
+    let precision = precision ?? .float32
+    description.equip(
+      for: precision, usesTuning: !noTuning, cacheFolder: UserCache.folder(environment: environment),
+      environment: environment, note: say)
+    if let line = description.productsLine(precision) { say(line) }
     return description
   }
 
@@ -56,22 +42,5 @@ public struct DeviceOptions: ParsableArguments {
   /// - Parameter precision: of the model that it is for.
   public func open(for precision: Precision?, profiling: Bool = false) throws -> Device {
     try Device(describe(for: precision), profiling: profiling)
-  }
-}
-
-extension DeviceDescription {
-  /// How convolutions multiply: nil where the precision does not ask for anything that the device might lack, as plain
-  /// float32, or 16 bits on devices that are not known for matrix units.
-  package func productsLine(_ precision: Precision) -> String? {
-    guard let asked = MatrixOperand(for: precision.storage, usesTF32: precision == .tf32),
-      precision == .tf32 || matrixUnits != nil
-    else { return nil }
-    if matrixOperand(for: precision.storage) == asked {
-      return "Products of \(asked.rawValue) on tensor cores, sums in float32"
-    }
-    let reason = matrixUnits.map { $0.problems[asked] ?? "they do not multiply \(asked.rawValue)" }
-    return "Products in float32: "
-      + (reason.map { "the tensor cores of \(name) are not used, \($0)" }
-        ?? "\(name) has no tensor cores for \(asked.rawValue)")
   }
 }

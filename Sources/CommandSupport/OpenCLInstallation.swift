@@ -1,4 +1,5 @@
 import Foundation
+import Fovea
 
 /// What this machine has for OpenCL beside the devices themselves: loader, drivers, hardware, caches. It is read from
 /// files, so that it also tells something where no device can be opened.

@@ -73,17 +73,10 @@ public final class Device: @unchecked Sendable {
     var name: String
   }
 
-  /// Opens the device that `selection` names; see ``DeviceSelection/pick(_:from:)``. Without one, the environment's
-  /// `FOVEA_DEVICE` decides, then `auto`.
+  /// Opens a device of ``DeviceDescription/all()`` or ``DeviceSelection`` with the default kernels and nothing else;
+  /// most callers want ``open(_:precision:usesTuning:cacheFolder:profiling:note:)``.
   ///
   /// - Parameter profiling: whether launches are timed from the start.
-  /// - Throws: `OpenCLError.noPlatform`, `noDevice` or `callFailed`.
-  public static func open(_ selection: String? = nil, profiling: Bool = false) throws -> Device {
-    try Device(DeviceSelection.pick(selection), profiling: profiling)
-  }
-
-  /// Opens a device of ``DeviceDescription/all()``; most callers want ``open(_:profiling:)``.
-  ///
   /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
   public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
     try self.init(description, profiling: profiling, additionalOptions: "")

@@ -181,5 +181,62 @@ extension KernelVerificationTests {
       try text.write(toFile: path, atomically: true, encoding: .utf8)
       #expect(try choice() == table)
     }
+
+    /// A device that is opened from the library has what the commands would use, unless it is told not to; what is not
+    /// usable is done without, and said.
+    @Test func openedDevicesAreTuned() throws {
+      let folder = NSTemporaryDirectory() + "fovea-opening-\(UUID().uuidString)"
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      let device = try Self.cpu.get()
+      let task = try #require(TuningTask.tasks(of: Self.oneConvolution(), on: device).first { $0.pass == .forward })
+      var database = TuningDatabase(for: device)
+      database.add(
+        TuningRecord(
+          pass: task.pass, dtype: task.dtype, members: task.members, standard: task.standard,
+          chosen: task.candidates[3], trials: []))
+      try database.write(for: device, in: folder)
+
+      var lines: [String] = []
+      func table(usesTuning: Bool = true, in folder: String? = folder) throws -> ConvolutionTable? {
+        try Device.open(device.selector, usesTuning: usesTuning, cacheFolder: folder) { lines.append($0) }
+          .description.convolutionTable
+      }
+      let isOff = ProcessInfo.processInfo.environment["FOVEA_TUNING"] == "off"
+      #expect(database.table[.forward, task.members[0].convolution, .float32] == task.candidates[3])
+      #expect(try table() == (isOff ? nil : database.table))
+      #expect(try table(usesTuning: false) == nil && table(in: nil) == nil && table(in: folder + "/none") == nil)
+      #expect(lines.isEmpty)
+      try "{".write(toFile: folder + "/" + TuningDatabase.name(for: device), atomically: true, encoding: .utf8)
+      #expect(try table() == nil)
+      #expect(isOff || lines.count == 1 && lines[0].contains("damaged"), "\(lines)")
+    }
+
+    /// Programs are kept in the folder that is given; one that cannot be written to harms nothing.
+    @Test func openedDevicesKeepPrograms() throws {
+      let folder = NSTemporaryDirectory() + "fovea-opening-\(UUID().uuidString)"
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      func sum(cacheFolder: String?) throws -> [Float] {
+        var description = try Self.cpu.get()
+        description.equip(
+          for: nil, usesTuning: true, cacheFolder: cacheFolder, environment: ["FOVEA_PROGRAM_CACHE": "on"]
+        ) { Issue.record("\($0)") }
+        #expect((description.programCache == nil) == (cacheFolder == nil))
+        let x = Tensor([1, 2, 3], shape: [3], on: try Device(description))
+        return try (x + x).floats()
+      }
+      #expect(try sum(cacheFolder: folder) == [2, 4, 6])
+      #expect(try !FileManager.default.contentsOfDirectory(atPath: folder + "/programs").isEmpty)
+      // Nothing can be made below a device that is no folder.
+      for other in [nil, "/dev/null/fovea"] { #expect(try sum(cacheFolder: other) == [2, 4, 6]) }
+    }
+
+    /// A CPU has no matrix units to try: nothing is known of any then, whatever is to be computed, and only tf32, which
+    /// asks for them, is said to be without.
+    @Test(arguments: [nil] + Precision.allCases) func matrixUnitsAreNotTriedOnCPUs(precision: Precision?) throws {
+      var lines: [String] = []
+      let device = try Device.open("cpu", precision: precision, cacheFolder: nil) { lines.append($0) }
+      #expect(device.description.matrixUnits == nil && device.description.usesTF32 == (precision == .tf32))
+      #expect(lines == (precision == .tf32 ? [device.description.productsLine(.tf32)] : []))
+    }
   }
 }

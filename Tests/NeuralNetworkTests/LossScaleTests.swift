@@ -8,7 +8,7 @@ import Testing
 
 /// Dynamic loss scaling, by a model whose gradients are what the test says.
 @Suite(.serialized) struct LossScaleTests {
-  private static let device = Result { try Device.open("cpu") }
+  private static let device = Result { try Device(DeviceSelection.pick("cpu")) }
 
   private struct Weights: Module {
     let weight = Parameter([5], .uniform(-1, 1))

@@ -23,7 +23,7 @@ private struct NamedLayers: Module {
 }
 
 @Suite(.serialized) struct OptimizerTests {
-  static let device = Result { try Device.open("cpu") }
+  static let device = Result { try Device(DeviceSelection.pick("cpu")) }
 
   @Test(arguments: OptimizerCheck.all.indices) func followsTheReference(_ index: Int) throws {
     for comparison in try OptimizerCheck.all[index].run(on: Self.device.get()) {

@@ -14,7 +14,7 @@ import Vision
   private func exported(
     _ model: String, interpolation: String = "bilinear"
   ) throws -> (ImageClassifier, Onnx_ModelProto) {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     var description = ModelDescription()
     description.model = model
     (description.targetHeight, description.targetWidth) = (32, 40)

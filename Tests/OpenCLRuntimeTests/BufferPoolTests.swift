@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct BufferPoolTests {
   @Test func statistics() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     #expect(device.pool.statistics.inUse == 0)
     var buffers = [device.allocate(byteCount: 1000), device.allocate(byteCount: 3000)]
     let both = device.pool.statistics
@@ -23,13 +23,13 @@ import Testing
   }
 
   @Test func freedMemoryIsUsedAgain() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     for _ in 0..<50 { _ = device.allocate(byteCount: 1 << 16) }
     #expect(device.pool.statistics.reserved == 1 << 16)
   }
 
   @Test func emptyBuffersAreFine() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = device.allocate(byteCount: 0)
     buffer.zero(count: 0)
     buffer.write(UnsafeRawBufferPointer(start: nil, count: 0))
@@ -95,7 +95,7 @@ import Testing
 
   /// The same requests, on a device and on one that plans it: the same figures at each moment.
   @Test func aPlanningPoolCountsAlike() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let planning = Device(planning: device.description)
     var random = SystemRandomNumberGenerator()
     var buffers: [(Buffer, Buffer)] = []

@@ -38,7 +38,7 @@ import Testing
   }
 
   @Test func launchesAndCounts() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = Self.buffer([1, 2, 3], on: device)
     device.launch(Self.source, "add", global: [3], [.buffer(buffer)])
     device.launch(Self.source, "add", options: "-D ADDEND=10", global: [2], local: [1], [.buffer(buffer)])
@@ -50,7 +50,7 @@ import Testing
   }
 
   @Test func everyKindOfArgument() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let x = Self.buffer([1, 2, 3, 4], on: device)
     let y = device.allocate(byteCount: 4)
     device.launch(
@@ -60,14 +60,14 @@ import Testing
   }
 
   @Test func noWorkItemsIsNoLaunch() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     device.launch(Self.source, "add", global: [0], [])
     try device.synchronize()
     #expect(device.counters.launches == 0 && device.counters.programsBuilt == 0)
   }
 
   @Test func buildFailureCarriesTheLogAndStopsEverythingBehindIt() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = Self.buffer([1], on: device)
     let broken = KernelSource(name: "broken.cl", text: "kernel void f(global int *x) { x[0] = undeclared_name; }")
     device.launch(broken, "f", options: "-D ANY=1", global: [1], [.buffer(buffer)])
@@ -90,7 +90,7 @@ import Testing
   }
 
   @Test func aMissingKernelIsNamed() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     device.launch(Self.source, "absent", global: [1], [])
     do {
       try device.synchronize()
@@ -101,7 +101,7 @@ import Testing
   }
 
   @Test func tooMuchMemoryNamesWhatWasAsked() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let kept = device.allocate(byteCount: 1024)
     let buffer = device.allocate(byteCount: 1 << 50)
     do {
@@ -133,7 +133,7 @@ import Testing
   }
 
   @Test func profileHasAnEntryForEachLaunch() throws {
-    let device = try Device.open("cpu", profiling: true)
+    let device = try Device(DeviceSelection.pick("cpu"), profiling: true)
     let buffer = Self.buffer([1, 2, 3], on: device)
     device.launch(
       Self.source, "add", global: [3], [.buffer(buffer)], cost: LaunchCost("first", flops: 3, bytes: 24))
@@ -146,7 +146,7 @@ import Testing
   }
 
   @Test func profilingStartsAndEnds() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = Self.buffer([1, 2, 3], on: device)
     func add() { device.launch(Self.source, "add", global: [3], [.buffer(buffer)]) }
     add()
@@ -166,7 +166,7 @@ import Testing
   }
 
   @Test func deviceClockIsAlignedWithTheHost() throws {
-    let device = try Device.open("cpu", profiling: true)
+    let device = try Device(DeviceSelection.pick("cpu"), profiling: true)
     let buffer = Self.buffer([1, 2, 3], on: device)
     let offset = try device.clockOffset()
     let before = Int64(DispatchTime.now().uptimeNanoseconds)
@@ -188,13 +188,13 @@ import Testing
   }
 
   @Test func withoutProfilingNothingIsTimed() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     device.launch(Self.source, "add", global: [1], [.buffer(Self.buffer([1], on: device))])
     #expect(try device.takeProfile().isEmpty)
   }
 
   @Test func partsOfBuffers() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = Self.buffer([1, 2, 3, 4, 5], on: device)
     let other = Self.buffer([10, 20, 30], on: device)
     buffer.copy(from: other, sourceOffset: 4, offset: 8, count: 8)
@@ -207,7 +207,7 @@ import Testing
   }
 
   @Test func transfersThatNobodyWaitsFor() throws {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let buffer = device.allocate(byteCount: 12)
     for round in 0..<100 { buffer.enqueueWrite([Float(round), 1, 2]) }
     let read = buffer.enqueueRead(floats: 2, at: 0)

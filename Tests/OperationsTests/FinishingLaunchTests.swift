@@ -9,7 +9,7 @@ import Testing
 @Suite struct FinishingLaunchTests {
   static func imitatedGPU() throws -> Device {
     try Device(
-      Device.open("cpu").description.imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 256))
+      DeviceSelection.pick("cpu").imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 256))
   }
 
   @Test func sharesManyChunksOfFewValues() throws {

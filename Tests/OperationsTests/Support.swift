@@ -14,7 +14,7 @@ import Testing
 enum TestDevice {
   static let shared: Device = {
     do {
-      return try Device.open(ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "cpu")
+      return try Device(DeviceSelection.pick(ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "cpu"))
     } catch {
       fatalError("\(error)")
     }

@@ -51,14 +51,14 @@ import Testing
     check("programs", Double(cost.programs), Double(budget.step.programs))
     check("megaflops", cost.megaflops, budget.step.megaflops)
     // Filter gradients are split over the cores, and each split has memory of its own: the bytes hold for two cores.
-    guard try Device.open("cpu").description.computeUnits == 2 else { return }
+    guard try DeviceSelection.pick("cpu").computeUnits == 2 else { return }
     check("megabytes moved", cost.megabytesMoved, budget.step.megabytesMoved)
     check("megabytes in use", cost.megabytesInUse, budget.step.megabytesInUse)
   }
 
   /// The second step of the main job on a CPU: the first also makes tables that stay.
   private static func measure(_ budget: Budget) throws -> Cost {
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     var description = ModelDescription()
     description.model = budget.model
     description.precision = budget.precision

@@ -7,7 +7,7 @@ import Testing
 
 enum TestDevice {
   static let shared: Device = {
-    do { return try Device.open("cpu") } catch { fatalError("\(error)") }
+    do { return try Device(DeviceSelection.pick("cpu")) } catch { fatalError("\(error)") }
   }()
 }
 

@@ -19,7 +19,7 @@ private func pairs<A, B>(_ a: [A], _ b: [B]) -> [(A, B)] {
 /// threads opened it at once.
 @Suite(.serialized)
 struct DeviceTests {
-  static let device = Result { try Device.open() }
+  static let device = Result { try Device(DeviceSelection.pick(nil)) }
 }
 
 extension DeviceTests {

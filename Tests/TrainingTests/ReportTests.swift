@@ -95,7 +95,7 @@ import Testing
     try plain.loop.run()
     let profiler = StepProfiler()
     // Other tests use the shared device meanwhile.
-    let profiled = try TinyRun(callbacks: [profiler], on: Device.open("cpu"))
+    let profiled = try TinyRun(callbacks: [profiler], on: Device(DeviceSelection.pick("cpu")))
     try profiled.loop.run()
     #expect(try profiled.outcome() == plain.outcome())
     #expect(!profiled.trainer.device.isProfiling)
@@ -108,7 +108,7 @@ import Testing
   @Test func aStepAcrossAValidationIsPutOff() throws {
     // After step 6, the first epoch's last.
     let profiler = StepProfiler(after: 4)
-    let run = try TinyRun(callbacks: [profiler], on: Device.open("cpu"))
+    let run = try TinyRun(callbacks: [profiler], on: Device(DeviceSelection.pick("cpu")))
     try run.loop.run()
     #expect(profiler.kernelTimes.filter { $0.kind.hasSuffix("update") }.map(\.launches) == [1])
     #expect(!run.trainer.device.isProfiling)

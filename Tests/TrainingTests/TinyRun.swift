@@ -8,7 +8,7 @@ import Testing
 
 /// The CPU device, opened once for all tests.
 enum Shared {
-  static let device = Result { try Device.open("cpu") }
+  static let device = Result { try Device(DeviceSelection.pick("cpu")) }
 }
 
 /// A classifier with a bit of everything that a checkpoint must hold.

@@ -51,7 +51,7 @@ import Testing
     let directory = try RunDirectory(folder.path)
     let plain = try TinyRun(epochs: 1)
     try plain.loop.run()
-    let device = try Device.open("cpu")
+    let device = try Device(DeviceSelection.pick("cpu"))
     let recorder = TraceRecorder(path: directory.path(of: "trace.json"), steps: 3)
     let run = try TinyRun(epochs: 1, callbacks: [recorder], on: device)
     try run.loop.run()
@@ -87,7 +87,8 @@ import Testing
     let folder = TemporaryPath()
     let directory = try RunDirectory(folder.path)
     let run = try TinyRun(
-      epochs: 2, callbacks: [TraceRecorder(path: directory.path(of: "t.json"), steps: 100)], on: Device.open("cpu"))
+      epochs: 2, callbacks: [TraceRecorder(path: directory.path(of: "t.json"), steps: 100)],
+      on: Device(DeviceSelection.pick("cpu")))
     try run.loop.run()
     let steps = try events(folder.text("t.json")).compactMap { $0["name"] as? String }.filter { $0.hasPrefix("step ") }
     #expect(steps == (1...6).map { "step \($0)" })

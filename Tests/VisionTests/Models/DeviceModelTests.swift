@@ -9,7 +9,7 @@ import Testing
 
 /// Tests that run whole models; one at a time, because one thread builds a device's work.
 @Suite(.serialized) struct DeviceModelTests {
-  static let device = Result { try Device.open("cpu") }
+  static let device = Result { try Device(DeviceSelection.pick("cpu")) }
 
   static let references: [String] = {
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

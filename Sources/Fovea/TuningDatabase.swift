@@ -1,6 +1,5 @@
 import Foundation
-import Fovea
-import KernelVerification
+import OpenCLRuntime
 import Operations
 
 /// What `fovea tune` measured on a device: a JSON file in the user's cache folder, with all timings. It holds for one
@@ -9,14 +8,14 @@ package struct TuningDatabase: Codable {
   /// Whose measurements these are.
   package struct Subject: Codable, Equatable {
     var platform: String
-    var device: String
+    package var device: String
     var computeUnits: Int
-    var driver: String
+    package var driver: String
     var opencl: String
     /// Fingerprint of the library's kernels.
     var kernels: String
 
-    init(_ device: DeviceDescription) {
+    package init(_ device: DeviceDescription) {
       platform = device.platformName
       self.device = device.name
       computeUnits = device.computeUnits
@@ -96,10 +95,5 @@ package struct TuningDatabase: Codable {
         "\(folder)/\(name) was measured with driver \(database.subject.driver), this is \(device.driverVersion)")
     }
     return .usable(database)
-  }
-
-  /// Writes the file, whole or not at all.
-  package func write(for device: DeviceDescription, in folder: String = UserCache.folder()) throws {
-    try UserCache.write(jsonText(self) + "\n", to: Self.name(for: device), in: folder)
   }
 }

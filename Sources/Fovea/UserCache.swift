@@ -1,11 +1,11 @@
 import Foundation
-import Fovea
 import NeuralNetwork
+import OpenCLRuntime
 
 /// The folder for what can be made again: `fovea` in `XDG_CACHE_HOME`, else in `~/.cache`.
-package enum UserCache {
+public enum UserCache {
   /// The folder's path; it need not be there.
-  package static func folder(environment: [String: String] = ProcessInfo.processInfo.environment) -> String {
+  public static func folder(environment: [String: String] = ProcessInfo.processInfo.environment) -> String {
     // A relative path there is to be ignored, says the XDG base directory specification.
     if let cache = environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return cache + "/fovea" }
     return (environment["HOME"] ?? NSHomeDirectory()) + "/.cache/fovea"
@@ -13,7 +13,7 @@ package enum UserCache {
 
   /// A short name for a file in the sub-folder `kind` about something that takes lines to identify. The file must hold
   /// these too, because names of different things could be the same.
-  static func name(_ kind: String, for identity: String) -> String {
+  package static func name(_ kind: String, for identity: String) -> String {
     "\(kind)/\(String(fnv1a(identity.utf8), radix: 16))"
   }
 
