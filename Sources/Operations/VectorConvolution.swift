@@ -241,8 +241,10 @@ struct VectorConvolution: ConvolutionKernels {
     if g.kernelWidth > 1 {
       return .vector(pixels: fittingTile(g.outWidth, vectors: vectors), vectors: vectors, tiles: 1)
     }
-    // Scores of few classes and the like: quick in any way, and this kernel is compiled quickest.
-    if min(g.inputs, g.outputs) < 16 && g.flops < 0x1p22 { return .vector(pixels: 1, vectors: 1, tiles: 1) }
+    // Scores of few classes, a dense layer's row of pixels: quick in any way, and this kernel is compiled quickest.
+    if g.batch * g.outHeight == 1, min(g.inputs, g.outputs) < 16, g.flops < 0x1p22 {
+      return .vector(pixels: 1, vectors: 1, tiles: 1)
+    }
     // Four lines of a pixel in turn are read and written faster than two, which is worth up to a third more arithmetic
     // for blocks that are not full.
     let covered = (g.outputs + 63) / 64 * 64
