@@ -23,12 +23,10 @@ struct BenchEpoch: ParsableCommand {
   @Option(help: "Turns of each kind.")
   var rounds = 5
 
-  @Option(help: "Threads that decode photos. Default: one for each core.")
-  var workers: Int?
+  @OptionGroup var decoding: DecodingOptions
 
   func validate() throws {
     guard (1...100).contains(rounds) else { throw ValidationError("--rounds must be 1 to 100, not \(rounds)") }
-    if let workers, workers < 1 { throw ValidationError("--workers must be at least 1, not \(workers)") }
   }
 
   /// Seconds of a step, and how often an epoch has it.
@@ -78,11 +76,12 @@ struct BenchEpoch: ParsableCommand {
     }
     let share = epoch(\.bareSeconds) / epoch { $0.bareSeconds / $0.shareOfBareSpeed }
     let report = Report(
-      device: workload.device.description.header, batchSize: options.batchSize, workers: threads, training: training,
+      device: workload.device.description.header, batchSize: options.batchSize, workers: decoding.threads,
+      training: training,
       validation: validation, shareOfBareSpeed: share)
     if options.json { return print(try jsonText(report)) }
     print(
-      "\(workload.model.model), batch \(options.batchSize), \(threads) threads decode, \(rounds) turns of "
+      "\(workload.model.model), batch \(options.batchSize), \(decoding.threads) threads decode, \(rounds) turns of "
         + "\(options.steps) steps, on \(report.device)")
     print("              bare, s  loading, s  speed  waiting")
     for part in [training, validation] {
@@ -98,8 +97,6 @@ struct BenchEpoch: ParsableCommand {
         report.shareOfBareSpeed * 100))
   }
 
-  private var threads: Int { workers ?? ProcessInfo.processInfo.activeProcessorCount }
-
   /// Alternates turns of `run` without and with photos of `dataset`, which an epoch goes through `passes` times.
   private func part(
     _ name: String, of dataset: any ImageDataset, passes: Int, tick: () -> Void,
@@ -108,7 +105,7 @@ struct BenchEpoch: ParsableCommand {
     let photos = EndlessPhotos(
       BatchLoader(
         dataset, batchSize: options.batchSize, height: options.description.inputHeight,
-        width: options.description.inputWidth, workers: threads))
+        width: options.description.inputWidth, workers: decoding.threads))
     // Has the loader begun, so that all its turns find it as an epoch does.
     _ = try run(options.steps, photos.next)
     var bare: [Double] = []

@@ -41,7 +41,7 @@ struct BenchLoading: ParsableCommand {
 
   func run() throws {
     var dataset: any ImageDataset = try FolderDataset(data)
-    let workers = loading.workers ?? ProcessInfo.processInfo.activeProcessorCount
+    let workers = loading.decoding.threads
     var cacheSeconds: Double?
     if let plan = try cache.plan(for: [dataset], (inputSize.height, inputSize.width)) {
       let start = Date()

@@ -140,7 +140,7 @@ struct Evaluate: ParsableCommand {
     let loader = BatchLoader(
       training, batchSize: min(loading.batchSize, training.count), height: model.description.inputHeight,
       width: model.description.inputWidth, seed: model.run?.seed ?? 0,
-      workers: loading.workers ?? ProcessInfo.processInfo.activeProcessorCount)
+      workers: loading.decoding.threads)
     let stream = loader.epoch(0)
     var batches = 0
     try trainer.withReestimatedStatistics(from: {

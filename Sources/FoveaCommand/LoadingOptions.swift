@@ -3,19 +3,29 @@ import CommandSupport
 import Foundation
 import Fovea
 
+/// Who decodes photos.
+struct DecodingOptions: ParsableArguments {
+  @Option(help: "Threads that decode photos. Default: one for each core.")
+  var workers: Int?
+
+  var threads: Int { workers ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  func validate() throws {
+    if let workers, workers < 1 { throw ValidationError("--workers must be at least 1, not \(workers)") }
+  }
+}
+
 /// How photos are read, for commands that put them through a model.
 struct LoadingOptions: ParsableArguments {
   @Option(help: "Photos a step.")
   var batchSize = 32
 
-  @Option(help: "Threads that decode photos. Default: one for each core.")
-  var workers: Int?
+  @OptionGroup var decoding: DecodingOptions
 
   func validate() throws {
     guard (1...4096).contains(batchSize) else {
       throw ValidationError("--batch-size must be 1 to 4096, not \(batchSize)")
     }
-    if let workers, workers < 1 { throw ValidationError("--workers must be at least 1, not \(workers)") }
   }
 
   /// The photos in their own order, at the model's input size.
@@ -24,6 +34,6 @@ struct LoadingOptions: ParsableArguments {
   ) -> BatchLoader {
     BatchLoader(
       dataset, batchSize: min(batchSize, dataset.count), height: model.inputHeight, width: model.inputWidth,
-      shuffle: false, workers: workers ?? ProcessInfo.processInfo.activeProcessorCount, onBadImage: onBadImage)
+      shuffle: false, workers: decoding.threads, onBadImage: onBadImage)
   }
 }

@@ -142,8 +142,7 @@ struct VectorConvolution: ConvolutionKernels {
     var groups: Int { tileGroups * g.outHeight * g.batch }
 
     var options: String {
-      // A pixel at a time is for little work, where one program for many shapes is worth more than speed.
-      let isPartial = g.outputs % 16 != 0 || tile * tiles == 1
+      let isPartial = g.outputs % 16 != 0 || VectorConvolution.servesManyShapes(pixels: tile, tiles: tiles)
       return "-D KH=\(g.kernelHeight) -D KW=\(g.kernelWidth) -D SH=\(g.strideHeight) -D SW=\(g.strideWidth)"
         + " -D LD=\(leadingDimension) -D TILE=\(tile) -D NV=\(vectors) -D TILES=\(tiles)"
         + VectorConvolution.partialOption(isPartial) + " -D VEC=16"
@@ -220,13 +219,17 @@ struct VectorConvolution: ConvolutionKernels {
     " -D PARTIAL=\(isPartial ? 1 : 0)"
   }
 
+  /// A pixel at a time is for little work, where one program for many shapes is worth more than speed.
+  private static func servesManyShapes(pixels: Int, tiles: Int) -> Bool { pixels * tiles == 1 }
+
   // MARK: - Sizes
 
   /// Floats from one pixel of a packed window to the next, an odd number of cache lines; few values, for each is a program.
   /// What is beyond the channels is never touched.
   private static func leadingDimension(_ g: ConvolutionGeometry, pixels: Int, tiles: Int) -> Int {
     if g.kernelWidth > 1 { return g.inputs }
-    return g.inputs <= 32 && pixels * tiles > 1 ? 32 : max(1, (g.inputs + 1007) / 1024) * 1024 + 16
+    if g.inputs <= 32, !servesManyShapes(pixels: pixels, tiles: tiles) { return 32 }
+    return max(1, (g.inputs + 1007) / 1024) * 1024 + 16
   }
 
   /// Floats of the windows that a work-item of `conv_forward` packs.

@@ -73,6 +73,8 @@ import Testing
     Case(arguments: "bench loading --data NOWHERE", line: "there is no folder NOWHERE"),
     Case(arguments: "bench loading --data FILE", line: "FILE is a file; a data set is a folder"),
     Case(arguments: "bench loading --data RUN", line: "RUN has no sub-folders"),
+    Case(arguments: "bench epoch --data NOWHERE", line: "there is no folder NOWHERE"),
+    Case(arguments: "bench epoch --data RUN --workers 0", line: "--workers must be at least 1, not 0"),
     Case(arguments: "--version", line: "fovea \(foveaVersion)", status: 0),
   ]
 
