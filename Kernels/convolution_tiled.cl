@@ -83,6 +83,8 @@
 #define WORD_QUAD(s) (item + (s) / PACK * ITEMS)
 #define TERM_OF(s, extent) (WORD_QUAD(s) / (extent / 4) * PACK + (s) % PACK)
 #define QUAD_OF(s, extent) (WORD_QUAD(s) % (extent / 4))
+// Whether a work-item has slot s of so many quads; where all have all of them, without asking.
+#define HAS_SLOT(s, quads) ((quads) % ITEMS == 0 || item + (s)*ITEMS < (quads))
 #define SLOTS_A (FILTER_GRADIENT ? PACKED_SLOTS(TM) : SLOTS(TM))
 #define SLOTS_B (GRADIENT ? SLOTS(TN) : PACKED_SLOTS(TN))
 // The tiles of a step, and of the two that are in memory at once. The sums of the epilogue and the moments reuse it.
@@ -98,16 +100,24 @@
 
 #define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 
-// A complete quad that starts at a multiple of its size.
-#define load_quad_float(p) (*(global const float4 *)(p))
-#define load_quad_half(p) load_half_4(p)
-#define load_quad_bfloat(p) as_float4(convert_uint4(*(global const ushort4 *)(p)) << 16)
+// What a quad of a tensor is before it is converted: so it waits in registers, as a use would wait for it.
+typedef float4 quad_float;
+typedef ushort4 quad_half;
+typedef ushort4 quad_bfloat;
+#define QUAD_AS_(type) quad_##type
+#define QUAD_AS(type) QUAD_AS_(type)
+typedef QUAD_AS(STORE) stored_quad;
+INLINE float4 value_of_float(float4 v) { return v; }
+INLINE float4 value_of_half(ushort4 bits) { return vload_half4(0, (const half *)&bits); }
+INLINE float4 value_of_bfloat(ushort4 bits) { return as_float4(convert_uint4(bits) << 16); }
+#define VALUE_AS_(type, v) value_of_##type(v)
+#define VALUE_AS(type, v) VALUE_AS_(type, v)
+#define VALUE(v) VALUE_AS(STORE, v)
+
+// A complete quad to a multiple of its size.
 #define store_quad_float(v, p) (*(global float4 *)(p) = (v))
 #define store_quad_half(v, p) store_half_4(v, p)
 #define store_quad_bfloat(v, p) store_bfloat_4(v, p)
-#define LOAD_QUAD_AS_(type, p) load_quad_##type(p)
-#define LOAD_QUAD_AS(type, p) LOAD_QUAD_AS_(type, p)
-#define LOAD_QUAD(p) LOAD_QUAD_AS(STORE, p)
 #define STORE_QUAD_AS_(type, v, p) store_quad_##type(v, p)
 #define STORE_QUAD_AS(type, v, p) STORE_QUAD_AS_(type, v, p)
 #define STORE_QUAD(v, p) STORE_QUAD_AS(STORE, v, p)
@@ -148,23 +158,27 @@ INLINE void store_quad(float4 v, global float *p, int count, int aligned) {
   }
 }
 
-// The same for elements of a tensor.
-INLINE float4 load_stored_quad(global const stored *p, int count, int aligned) {
-  float4 v = 0.0f;
+// The same for elements of a tensor, as they lie in memory.
+INLINE stored_quad fetch_quad(global const stored *p, int count, int aligned) {
+  stored_quad v = 0;
   if (aligned) {
     if (count > 0)
-      v = LOAD_QUAD(p);
+      v = *(global const stored_quad *)p;
   } else {
     if (count > 0)
-      v.x = LOAD_AS(STORE, 1, p);
+      v.x = p[0];
     if (count > 1)
-      v.y = LOAD_AS(STORE, 1, p + 1);
+      v.y = p[1];
     if (count > 2)
-      v.z = LOAD_AS(STORE, 1, p + 2);
+      v.z = p[2];
     if (count > 3)
-      v.w = LOAD_AS(STORE, 1, p + 3);
+      v.w = p[3];
   }
   return v;
+}
+
+INLINE float4 load_stored_quad(global const stored *p, int count, int aligned) {
+  return VALUE(fetch_quad(p, count, aligned));
 }
 
 INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned) {
@@ -184,9 +198,13 @@ INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned
 }
 
 // Where a work-item's register tiles lie: rows 4 * (g * ROWS + ty) + 0...3 by columns 4 * (h * COLUMNS + tx) + 0...3.
+// Eight work-items side by side and four below each other read 192 bytes of the tiles between them, sixteen by two 288.
 #if MATRIX
 #define TILE_COLUMN(item) ((item) / LANES % (COLUMNS / 4) * 4 + (item) % 4)
 #define TILE_ROW(item) ((item) / LANES / (COLUMNS / 4) * 8 + (item) % LANES / 4)
+#elif COLUMNS > 8 && COLUMNS % 8 == 0 && ROWS % 4 == 0
+#define TILE_COLUMN(item) ((item) / 32 % (COLUMNS / 8) * 8 + (item) % 8)
+#define TILE_ROW(item) ((item) / 32 / (COLUMNS / 8) * 4 + (item) % 32 / 8)
 #else
 #define TILE_COLUMN(item) ((item) % COLUMNS)
 #define TILE_ROW(item) ((item) / COLUMNS)
@@ -219,15 +237,18 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
     }
   }
 #else
+  // From pointers of their own, the rest of each address is a constant.
+  local const float4 *const rows = as + ty;
+  local const float4 *const columns = bs + tx;
 #pragma unroll
   for (int k = 0; k < TK; k++) {
     float4 b[RN];
 #pragma unroll
     for (int h = 0; h < RN; h++)
-      b[h] = bs[k * LDB + h * COLUMNS + tx];
+      b[h] = columns[k * LDB + h * COLUMNS];
 #pragma unroll
     for (int g = 0; g < RM; g++) {
-      const float4 a = as[k * LDA + g * ROWS + ty];
+      const float4 a = rows[k * LDA + g * ROWS];
 #pragma unroll
       for (int h = 0; h < RN; h++) {
         acc[4 * g][h] = fma((float4)(a.x), b[h], acc[4 * g][h]);
@@ -256,6 +277,15 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
   p[12 * ld] = v.w;
 #endif
 }
+
+// v where it is of the image, zeros elsewhere: `whole` quads by one bit, else a bit for each value. The padding comes
+// after the prologue, of which only an affine makes something of zeros.
+#if AFFINE
+#define INSIDE_ONLY(v, bits, whole)                                                                                    \
+  select((float4)(0.0f), v, (whole) ? (int4)(-(bits)) : -((int4)(bits) >> (int4)(0, 1, 2, 3) & 1))
+#else
+#define INSIDE_ONLY(v, bits, whole) (v)
+#endif
 
 // What slot s and, of PACK terms, the one behind it store.
 #if MATRIX
@@ -296,103 +326,52 @@ typedef struct {
   global const stored *x;
   int stride, height, width, channels;
   global const float *affine;
-  float preSlope, postSlope;
   global const float *filter;
   int outputs;
   // Taps firstTap + SH * (0..<tapRows) of the filter in the gradient, where others do not reach the pixels; else all.
   int tapRows, tapColumns, firstTapRow, firstTapColumn;
 } Source;
 
-// Terms k to k + 3 of a row: the values under a tap, through the prologue; zero in the padding, which comes after it.
-// (row, column) is the source pixel under the first tap. Without FLAT, k counts channels of the tap given.
-INLINE float4 source_terms(const Source *s, int image, int row, int column, int tapRow, int tapColumn, int k) {
-  const int direction = GRADIENT ? -1 : 1;
-#if FLAT && !VX
-  float lanes[4];
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int tap = (k + j) / s->channels;
-    const int c = k + j - tap * s->channels;
-    const int r = row + direction * (tap / s->tapColumns);
-    const int q = column + direction * (tap % s->tapColumns);
-    float v = 0.0f;
-    if (tap < s->tapRows * s->tapColumns && r >= 0 && r < s->height && q >= 0 && q < s->width) {
-      v = LOAD_AS(STORE, 1, s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c);
-      v = APPLY_PROLOGUE(v, s->affine[c], s->affine[s->channels + c], s->affine[2 * s->channels + c], s->preSlope,
-                         s->postSlope);
-    }
-    lanes[j] = v;
-  }
-  return (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
-#else
-  int c = k;
+// Terms of a step that lie side by side in memory, below any pixel: quads, or with FLAT single ones where the quads of
+// the source, or of the filter, are not complete.
+#define QUADS_OF_X (!FLAT || VX)
+#define QUADS_OF_FILTER (!FLAT || VF)
+typedef struct {
+  // How many there are, at most 0 for none, and the channel of the first.
+  int count, channel;
+  // The pixel below their tap, seen from that below the first tap, and the elements from there to the terms.
+  int row, column;
+  long offset;
+  // Their tap in the filter, of a gradient.
+  int tap;
+} Terms;
+
+// From term k on. Without FLAT, k counts channels of the tap given.
+INLINE Terms terms_from(const Source *s, int tapRow, int tapColumn, int k) {
+  Terms terms;
+  terms.channel = k;
 #if FLAT
-  const int tap = k / s->channels;
-  c = k - tap * s->channels;
+  const int tap = k / FLAT;
+  terms.channel = k % FLAT;
   tapRow = tap / s->tapColumns;
   tapColumn = tap % s->tapColumns;
-  if (tapRow >= s->tapRows)
-    return (float4)(0.0f);
+  terms.count = tapRow < s->tapRows ? FLAT - terms.channel : 0;
+#else
+  terms.count = s->channels - k;
 #endif
-  const int r = row + direction * tapRow;
-  const int q = column + direction * tapColumn;
-  const int count = s->channels - c;
-  if (count <= 0 || r < 0 || r >= s->height || q < 0 || q >= s->width)
-    return (float4)(0.0f);
-  const float4 v = load_stored_quad(s->x + (((long)image * s->height + r) * s->width + q) * s->stride + c, count, VX);
-#if AFFINE
-  const float4 centre = load_quad(s->affine + c, count, VX);
-  const float4 scale = load_quad(s->affine + s->channels + c, count, VX);
-  const float4 shift = load_quad(s->affine + 2 * s->channels + c, count, VX);
+#if GRADIENT
+  terms.tap = (s->firstTapRow + SH * tapRow) * KW + s->firstTapColumn + SW * tapColumn;
 #endif
-  return APPLY_PROLOGUE(v, centre, scale, shift, s->preSlope, s->postSlope);
-#endif
+  terms.row = GRADIENT ? -tapRow : tapRow;
+  terms.column = GRADIENT ? -tapColumn : tapColumn;
+  terms.offset = (long)(terms.row * s->width + terms.column) * s->stride + terms.channel;
+  return terms;
 }
 
-#if GRADIENT
-// Terms k to k + 3 of column n; they lie side by side in the filter [tap][input channel][output channel].
-INLINE float4 filter_terms(const Source *s, int tapRow, int tapColumn, int k, int n) {
-  if (n >= s->outputs)
-    return (float4)(0.0f);
-#if FLAT && !VF
-  float lanes[4];
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int tap = (k + j) / s->channels;
-    const int c = k + j - tap * s->channels;
-    const int r = s->firstTapRow + SH * (tap / s->tapColumns);
-    const int q = s->firstTapColumn + SW * (tap % s->tapColumns);
-    lanes[j] =
-        tap < s->tapRows * s->tapColumns ? s->filter[((long)(r * KW + q) * s->outputs + n) * s->channels + c] : 0.0f;
-  }
-  return (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
-#else
-  int c = k;
-#if FLAT
-  const int tap = k / s->channels;
-  c = k - tap * s->channels;
-  tapRow = tap / s->tapColumns;
-  tapColumn = tap % s->tapColumns;
-  if (tapRow >= s->tapRows)
-    return (float4)(0.0f);
-#endif
-  const int tapIndex = (s->firstTapRow + SH * tapRow) * KW + s->firstTapColumn + SW * tapColumn;
-  return load_quad(s->filter + ((long)tapIndex * s->outputs + n) * s->channels + c, s->channels - c, VF);
-#endif
+// Whether the pixel below the terms' tap is one, for the row of the product whose first tap is at (row, column).
+INLINE int reaches(const Source *s, int row, int column, const Terms *terms) {
+  return (uint)(row + terms->row) < (uint)s->height & (uint)(column + terms->column) < (uint)s->width;
 }
-#else
-// Columns n to n + 3 of term k.
-INLINE float4 filter_columns(const Source *s, int tapRow, int tapColumn, int k, int n) {
-#if FLAT
-  const int inside = k < KH * KW * s->channels;
-  const long term = k;
-#else
-  const int inside = k < s->channels;
-  const long term = (long)(tapRow * KW + tapColumn) * s->channels + k;
-#endif
-  return load_quad(s->filter + term * s->outputs + n, inside ? s->outputs - n : 0, VF);
-}
-#endif
 
 // Pixels of a tile from m0 on that work-items of row `ty` have.
 INLINE int pixels_of(int ty, int m0, int pixels) {
@@ -415,7 +394,7 @@ INLINE int pixels_of(int ty, int m0, int pixels) {
 // congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
 kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
                              int channels, global const float *affine, int affineOffset, float preSlope,
-                             float postSlope, global const float *filter, int filterOffset, int images, int height,
+                             float postSlope, global const float *filter, int filterStart, int images, int height,
                              int width, int outputs, int padTop, int padLeft,
 #if SPLIT
                              int splits, global float *partials
@@ -444,11 +423,9 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   source.stride = xStride;
   source.height = sourceHeight;
   source.width = sourceWidth;
-  source.channels = channels;
+  source.channels = FLAT ? FLAT : channels;
   source.affine = affine + affineOffset;
-  source.preSlope = preSlope;
-  source.postSlope = postSlope;
-  source.filter = filter + filterOffset;
+  source.filter = filter + filterStart;
   source.outputs = outputs;
 #if SPLIT
   const int split = (int)get_group_id(2) % splits;
@@ -475,17 +452,17 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
   const int pixels = images * rows * columns;
 
-  // The pixel under the first tap of each row that this work-item fetches.
+  // The pixel below the first tap of each row that this work-item fetches, and where that lies.
   const int ka = item % (TK / 4) * 4;
-  int image[SLOTS_A], row[SLOTS_A], column[SLOTS_A];
+  int row[SLOTS_A], column[SLOTS_A];
+  long pixelOffset[SLOTS_A];
 #pragma unroll
   for (int s = 0; s < SLOTS_A; s++) {
     const int m = m0 + (item + s * ITEMS) / (TK / 4);
-    image[s] = 0;
     row[s] = OUTSIDE;
     column[s] = 0;
-    if (m < pixels) {
-      image[s] = m / columns / rows;
+    pixelOffset[s] = 0;
+    if (m < pixels && HAS_SLOT(s, TM * TK / 4)) {
 #if GRADIENT
       row[s] = m / columns % rows + (phaseRow + padTop - source.firstTapRow) / SH;
       column[s] = m % columns + (phaseColumn + padLeft - source.firstTapColumn) / SW;
@@ -493,7 +470,24 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
       row[s] = m / columns % rows * SH - padTop;
       column[s] = m % columns * SW - padLeft;
 #endif
+      pixelOffset[s] =
+          (((long)(m / columns / rows) * source.height + row[s]) * source.width + column[s]) * source.stride;
     }
+  }
+  // The column of each quad of the filter that it fetches, at most `outputs` there, and where the quad lies.
+  int outputsLeft[SLOTS_B];
+  long filterOffset[SLOTS_B];
+#pragma unroll
+  for (int s = 0; s < SLOTS_B; s++) {
+#if GRADIENT
+    const int n = n0 + (item + s * ITEMS) / (TK / 4);
+    outputsLeft[s] = HAS_SLOT(s, TN * TK / 4) ? outputs - n : 0;
+    filterOffset[s] = (long)n * source.channels;
+#else
+    const int n = n0 + QUAD_OF(s, TN) * 4;
+    outputsLeft[s] = HAS_SLOT(s / PACK, TN * WORDS / 4) ? outputs - n : 0;
+    filterOffset[s] = (long)TERM_OF(s, TN) * outputs + n;
+#endif
   }
 
   float4 acc[4 * RM][RN];
@@ -528,20 +522,93 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #endif
   // Step -1 only fetches.
   for (int step = -1; step < steps; step++) {
-    float4 nextA[SLOTS_A], nextB[SLOTS_B];
+    // As it lies in memory: nothing may use it before the tiles are multiplied, or the work-item would wait there.
+    stored_quad nextA[SLOTS_A];
+    float4 nextB[SLOTS_B];
+    float4 centre, scale, shift;
+    int inside[SLOTS_A];
     if (step + 1 < steps) {
+#if QUADS_OF_X
+      const Terms terms = terms_from(&source, tapRow, tapColumn, k0 + ka);
+#if AFFINE
+      centre = load_quad(source.affine + terms.channel, terms.count, VX);
+      scale = load_quad(source.affine + source.channels + terms.channel, terms.count, VX);
+      shift = load_quad(source.affine + 2 * source.channels + terms.channel, terms.count, VX);
+#endif
 #pragma unroll
-      for (int s = 0; s < SLOTS_A; s++)
-        nextA[s] = source_terms(&source, image[s], row[s], column[s], tapRow, tapColumn, k0 + ka);
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s++) {
-#if GRADIENT
-        const int i = item + s * ITEMS;
-        nextB[s] = filter_terms(&source, tapRow, tapColumn, k0 + i % (TK / 4) * 4, n0 + i / (TK / 4));
+      for (int s = 0; s < SLOTS_A; s++) {
+        inside[s] = reaches(&source, row[s], column[s], &terms);
+        nextA[s] = fetch_quad(source.x + (pixelOffset[s] + terms.offset), inside[s] ? terms.count : 0, VX);
+      }
 #else
-        nextB[s] = filter_columns(&source, tapRow, tapColumn, k0 + TERM_OF(s, TN), n0 + QUAD_OF(s, TN) * 4);
+      Terms terms[4];
+      float centres[4], scales[4], shifts[4];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        terms[j] = terms_from(&source, 0, 0, k0 + ka + j);
+#if AFFINE
+        const int c = terms[j].channel;
+        centres[j] = source.affine[c];
+        scales[j] = source.affine[source.channels + c];
+        shifts[j] = source.affine[2 * source.channels + c];
 #endif
       }
+#if AFFINE
+      centre = (float4)(centres[0], centres[1], centres[2], centres[3]);
+      scale = (float4)(scales[0], scales[1], scales[2], scales[3]);
+      shift = (float4)(shifts[0], shifts[1], shifts[2], shifts[3]);
+#endif
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++) {
+        stored lanes[4];
+        inside[s] = 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          lanes[j] = 0;
+          if (terms[j].count > 0 & reaches(&source, row[s], column[s], &terms[j])) {
+            lanes[j] = source.x[pixelOffset[s] + terms[j].offset];
+            inside[s] |= 1 << j;
+          }
+        }
+        nextA[s] = (stored_quad)(lanes[0], lanes[1], lanes[2], lanes[3]);
+      }
+#endif
+#if GRADIENT && QUADS_OF_FILTER
+#if !QUADS_OF_X
+      const Terms filterTerms = terms_from(&source, 0, 0, k0 + ka);
+#else
+      const Terms filterTerms = terms;
+#endif
+      global const float *const filterQuads =
+          source.filter + ((long)filterTerms.tap * outputs * source.channels + filterTerms.channel);
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++)
+        nextB[s] = load_quad(filterQuads + filterOffset[s], outputsLeft[s] > 0 ? filterTerms.count : 0, VF);
+#elif GRADIENT
+      float filterLanes[SLOTS_B][4];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const Terms filterTerms = terms_from(&source, 0, 0, k0 + ka + j);
+        global const float *const filterLane =
+            source.filter + ((long)filterTerms.tap * outputs * source.channels + filterTerms.channel);
+#pragma unroll
+        for (int s = 0; s < SLOTS_B; s++) {
+          filterLanes[s][j] = 0.0f;
+          if (outputsLeft[s] > 0 & filterTerms.count > 0)
+            filterLanes[s][j] = filterLane[filterOffset[s]];
+        }
+      }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++)
+        nextB[s] = (float4)(filterLanes[s][0], filterLanes[s][1], filterLanes[s][2], filterLanes[s][3]);
+#else
+      const int filterTerms = (FLAT ? KH * KW : 1) * source.channels - k0;
+      global const float *const filterQuads =
+          source.filter + ((long)(tapRow * KW + tapColumn) * source.channels + k0) * outputs;
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++)
+        nextB[s] = load_quad(filterQuads + filterOffset[s], TERM_OF(s, TN) < filterTerms ? outputsLeft[s] : 0, VF);
+#endif
       k0 += TK;
 #if !FLAT
       if (k0 >= channels) {
@@ -561,21 +628,20 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
       local float4 *const bs = as + WORDS * LDA;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
-        const int i = item + s * ITEMS;
-        if (i < TM * TK / 4)
-          store_transposed(nextA[s], as, LDA, ka, i / (TK / 4));
+        float4 v = VALUE(nextA[s]);
+        v = INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], QUADS_OF_X);
+        if (HAS_SLOT(s, TM * TK / 4))
+          store_transposed(v, as, LDA, ka, (item + s * ITEMS) / (TK / 4));
       }
 #if GRADIENT
 #pragma unroll
-      for (int s = 0; s < SLOTS_B; s++) {
-        const int i = item + s * ITEMS;
-        if (i < TN * TK / 4)
-          store_transposed(nextB[s], bs, LDB, i % (TK / 4) * 4, i / (TK / 4));
-      }
+      for (int s = 0; s < SLOTS_B; s++)
+        if (HAS_SLOT(s, TN * TK / 4))
+          store_transposed(nextB[s], bs, LDB, ka, (item + s * ITEMS) / (TK / 4));
 #else
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s += PACK)
-        if (WORD_QUAD(s) < TN * WORDS / 4)
+        if (HAS_SLOT(s / PACK, TN * WORDS / 4))
           bs[TERM_OF(s, TN) / PACK * LDB + QUAD_OF(s, TN)] = OPERANDS(nextB, s);
 #endif
     }
@@ -685,6 +751,9 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 
 #else
 
+// Whether the pixel below tap j of a work-item's rows is one of the image.
+#define REACHES(j) ((uint)(r0 + tapRow[j] - padTop) < (uint)height & (uint)(q0 + tapColumn[j] - padLeft) < (uint)width)
+
 // partials[split][tap][channel][output] = sum over the split's pixels of prologue(x) * dy.
 // Work-groups: (TM (tap, channel) pairs, TN outputs, splits of `chunk` output pixels). VX: aligned quads of x, VY: of
 // dy and of the partials.
@@ -703,17 +772,19 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
   const int end = min(first + chunk, images * outHeight * outWidth);
   const int rows = KH * KW * channels;
 
-  // The four rows that this work-item fetches for some of the pixels: their taps and channels. With VX they share a
-  // tap.
+  // The four rows that this work-item fetches for some of the pixels: their taps, and where they lie from the pixel
+  // below the first tap on. With VX they share a tap.
   const int mQuad = item % (TM / 4);
   const int nQuad = item % (TN / 4);
   int tapRow[4], tapColumn[4], c[4];
+  long tapOffset[4];
 #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int m = m0 + 4 * mQuad + j;
     tapRow[j] = m < rows ? m / channels / KW : OUTSIDE;
     tapColumn[j] = m / channels % KW;
     c[j] = m % channels;
+    tapOffset[j] = (long)((tapRow[j] - padTop) * width + tapColumn[j] - padLeft) * xStride + c[j];
   }
 #if AFFINE
   affine += affineOffset;
@@ -724,6 +795,20 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
   const float4 shift = (float4)(affine[c[0]], affine[c[1]], affine[c[2]], affine[c[3]]);
 #endif
 
+  // The output pixels whose terms it fetches, as (image's first row in x, row, column) of the output, and how far on
+  // the next step's lie: divisions are for once, not for each step.
+  int imageRow[SLOTS_A], row[SLOTS_A], column[SLOTS_A];
+#pragma unroll
+  for (int s = 0; s < SLOTS_A; s++) {
+    const int pixel = first + TERM_OF(s, TM);
+    imageRow[s] = pixel / outWidth / outHeight * height;
+    row[s] = pixel / outWidth % outHeight;
+    column[s] = pixel % outWidth;
+  }
+  const int nextImageRow = TK / (outWidth * outHeight) * height;
+  const int nextRow = TK % (outWidth * outHeight) / outWidth;
+  const int nextColumn = TK % outWidth;
+
   float4 acc[4 * RM][RN];
 #pragma unroll
   for (int i = 0; i < 4 * RM; i++)
@@ -733,45 +818,51 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
 
   const int steps = (end - first + TK - 1) / TK;
   for (int step = -1; step < steps; step++) {
-    float4 nextA[SLOTS_A], nextB[SLOTS_B];
+    // As they lie in memory: nothing may use them before the tiles are multiplied, or the work-item would wait there.
+    stored_quad nextA[SLOTS_A], nextB[SLOTS_B];
+    int inside[SLOTS_A];
     if (step + 1 < steps) {
+      const int pixelsLeft = end - first - (step + 1) * TK;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
-        const int pixel = first + (step + 1) * TK + TERM_OF(s, TM);
-        float4 v = 0.0f;
-        if (pixel < end) {
-          const int row = pixel / outWidth % outHeight * SH - padTop;
-          const int column = pixel % outWidth * SW - padLeft;
-          const long image = (long)(pixel / outWidth / outHeight) * height;
+        const int used = HAS_SLOT(s / PACK, TM * WORDS / 4) & TERM_OF(s, TM) < pixelsLeft;
+        const int r0 = row[s] * SH;
+        const int q0 = column[s] * SW;
+        const long pixelOffset = (long)((imageRow[s] + r0) * width + q0) * xStride;
 #if VX
-          const int r = row + tapRow[0];
-          const int q = column + tapColumn[0];
-          if (r >= 0 && r < height && q >= 0 && q < width) {
-            v = LOAD_QUAD(x + xOffset + ((image + r) * width + q) * xStride + c[0]);
-            v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-          }
+        inside[s] = used & REACHES(0);
+        nextA[s] = fetch_quad(x + xOffset + (pixelOffset + tapOffset[0]), inside[s] ? 4 : 0, VX);
 #else
-          float lanes[4];
-          int inside[4];
+        stored lanes[4];
+        inside[s] = 0;
 #pragma unroll
-          for (int j = 0; j < 4; j++) {
-            const int r = row + tapRow[j];
-            const int q = column + tapColumn[j];
-            inside[j] = r >= 0 && r < height && q >= 0 && q < width ? -1 : 0;
-            lanes[j] = inside[j] ? LOAD_AS(STORE, 1, x + xOffset + ((image + r) * width + q) * xStride + c[j]) : 0.0f;
+        for (int j = 0; j < 4; j++) {
+          lanes[j] = 0;
+          if (used & REACHES(j)) {
+            lanes[j] = x[xOffset + (pixelOffset + tapOffset[j])];
+            inside[s] |= 1 << j;
           }
-          v = (float4)(lanes[0], lanes[1], lanes[2], lanes[3]);
-          v = APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope);
-          v = select((float4)(0.0f), v, (int4)(inside[0], inside[1], inside[2], inside[3]));
-#endif
         }
-        nextA[s] = v;
+        nextA[s] = (stored_quad)(lanes[0], lanes[1], lanes[2], lanes[3]);
+#endif
+        column[s] += nextColumn;
+        row[s] += nextRow;
+        imageRow[s] += nextImageRow;
+        if (column[s] >= outWidth) {
+          column[s] -= outWidth;
+          row[s]++;
+        }
+        if (row[s] >= outHeight) {
+          row[s] -= outHeight;
+          imageRow[s] += height;
+        }
       }
+      global const stored *const dyPixels = dy + dyOffset + (long)(first + (step + 1) * TK) * dyStride;
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s++) {
-        const int pixel = first + (step + 1) * TK + TERM_OF(s, TN);
         const int n = n0 + 4 * nQuad;
-        nextB[s] = load_stored_quad(dy + dyOffset + (long)pixel * dyStride + n, pixel < end ? outputs - n : 0, VY);
+        const int used = HAS_SLOT(s / PACK, TN * WORDS / 4) & TERM_OF(s, TN) < pixelsLeft;
+        nextB[s] = fetch_quad(dyPixels + ((long)TERM_OF(s, TN) * dyStride + n), used ? outputs - n : 0, VY);
       }
     }
     if (step >= 0)
@@ -779,14 +870,23 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
     if (step + 1 < steps) {
       local float4 *const as = TILES_OF(tiles, step + 1);
       local float4 *const bs = as + WORDS * LDA;
+      float4 valuesA[SLOTS_A], valuesB[SLOTS_B];
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s++) {
+        const float4 v = VALUE(nextA[s]);
+        valuesA[s] = INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], VX);
+      }
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s += PACK)
-        if (WORD_QUAD(s) < TM * WORDS / 4)
-          as[TERM_OF(s, TM) / PACK * LDA + mQuad] = OPERANDS(nextA, s);
+        if (HAS_SLOT(s / PACK, TM * WORDS / 4))
+          as[TERM_OF(s, TM) / PACK * LDA + mQuad] = OPERANDS(valuesA, s);
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s++)
+        valuesB[s] = VALUE(nextB[s]);
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s += PACK)
-        if (WORD_QUAD(s) < TN * WORDS / 4)
-          bs[TERM_OF(s, TN) / PACK * LDB + nQuad] = OPERANDS(nextB, s);
+        if (HAS_SLOT(s / PACK, TN * WORDS / 4))
+          bs[TERM_OF(s, TN) / PACK * LDB + nQuad] = OPERANDS(valuesB, s);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

@@ -34,7 +34,7 @@ struct TiledKernelResources {
     guard program.kernel.hasPrefix("conv_tiled"), let rows = values["TM"], let columns = values["TN"],
       let down = values["RM"], let across = values["RN"]
     else { return nil }
-    func has(_ name: String) -> Bool { values[name, default: 0] == 1 }
+    func has(_ name: String) -> Bool { values[name, default: 0] > 0 }
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"

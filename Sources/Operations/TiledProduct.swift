@@ -36,7 +36,7 @@ package struct TiledProduct: Sendable {
     isFlat = g.taps > 1 && channels % tile.terms != 0
   }
 
-  var flatOption: String { isFlat ? " -D FLAT=1" : "" }
+  var flatOption: String { isFlat ? " -D FLAT=\(channels)" : "" }
 
   /// Work-groups without splits.
   package var groups: Int { phases * tile.groups(rows, columns) }
