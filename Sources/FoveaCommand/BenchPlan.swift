@@ -29,7 +29,7 @@ struct BenchPlan: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Write the programs and their options to a new folder, for Scripts/ptx-check, instead of the table.",
+      "Write every program of the step, with its options, to a new folder, for Scripts/gpu-compile, instead of the table.",
       valueName: "dir"))
   var dumpPrograms: String?
 
@@ -71,12 +71,17 @@ struct BenchPlan: ParsableCommand {
   }
 
   func run() throws {
+    let dumpFolder = try dumpPrograms.map { try checkedNewFolder($0, of: "--dump-programs") }
     let gpu = try description()
     let plan = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
       try StepPlan(
         trainingStepOf: model.description(classes: 2, batchNormMomentum: 0.99), batchSize: batchSize, on: gpu)
     }
-    if let dumpPrograms { return try ProgramDump(plan, allTiles: allTiles, on: gpu).write(to: dumpPrograms) }
+    if let dumpFolder {
+      let dump = try ProgramDump(plan, allTiles: allTiles, on: gpu)
+      try dump.write(to: dumpFolder)
+      return say("\(dump.count) programs in \(dumpFolder)")
+    }
     var rows: [PlannedProgram: Row] = [:]
     var latest: PlannedProgram?
     for launch in plan.launches {
