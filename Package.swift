@@ -96,7 +96,9 @@ let package = Package(
       dependencies: [
         "ONNXExport", "ONNXFormat", "Vision", "NeuralNetwork", "Operations", "OpenCLRuntime", "TensorCore", protobuf,
       ]),
-    .testTarget(name: "FoveaCommandTests", dependencies: ["FoveaCommand", "CommandSupport", argumentParser]),
+    .testTarget(
+      name: "FoveaCommandTests",
+      dependencies: ["FoveaCommand", "CommandSupport", "Fovea", "KernelVerification", argumentParser]),
     .testTarget(name: "CommandSupportTests", dependencies: ["CommandSupport", "Fovea", argumentParser]),
     .testTarget(name: "StepBudgetTests", dependencies: ["Fovea"], resources: [.copy("budgets.json")]),
     .testTarget(name: "OpenCLRuntimeTests", dependencies: ["OpenCLRuntime", "COpenCL"]),

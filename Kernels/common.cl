@@ -12,8 +12,14 @@
 #define VEC 1
 #endif
 
-// For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call.
+// For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call. But
+// Intel's compiler for GPUs (IGC 1.0.12504) forgets to unroll loops that stand before the first call to a function
+// which comes after them in the module, as static ones do, and then keeps the arrays that such loops index in memory.
+#ifdef cl_intel_required_subgroup_size
+#define INLINE inline __attribute__((always_inline))
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 // What vstore16 does, vector i behind p. POCL 3.1 puts its vstore16 together from parts, each a shuffle and a store; a
 // pointer to vectors that are aligned as their elements is one store. Only programs for CPUs have wide vectors.
@@ -216,6 +222,8 @@ inline vfloat sum_of_group(vfloat v, local vfloat *sums) {
   sums[get_local_id(1)] = v;
   barrier(CLK_LOCAL_MEM_FENCE);
   vfloat sum = sums[0];
+// All at once, as compilers like to, they would take all registers.
+#pragma unroll 4
   for (int i = 1; i < SHARE; i++)
     sum += sums[i];
   barrier(CLK_LOCAL_MEM_FENCE);

@@ -29,6 +29,33 @@ public func checkOutput(_ path: String, of option: String, orIn made: String? = 
   AtomicFile.removeTemporaries(in: folder)
 }
 
+/// Refuses a folder that cannot be made whole in one step, before the work whose result it is to hold: there must be
+/// nothing of that name, or an empty folder, in a folder that is there.
+///
+/// - Parameter option: names the path in messages.
+/// - Returns: the path, standardized.
+/// - Throws: `ValidationError`, which names the option and what to do.
+public func checkedNewFolder(_ path: String, of option: String) throws -> String {
+  let files = FileManager.default
+  let folder = standardized(path)
+  let parent = AtomicFile.folder(of: folder)
+  var isFolder: ObjCBool = false
+  guard files.fileExists(atPath: parent, isDirectory: &isFolder), isFolder.boolValue else {
+    throw ValidationError("\(option) \(path): there is no folder \(parent): make it first, or name another place")
+  }
+  guard access(parent, W_OK | X_OK) == 0 else {
+    throw ValidationError("\(option) \(path): the folder \(parent) cannot be written to: name another place")
+  }
+  guard files.fileExists(atPath: folder, isDirectory: &isFolder) else { return folder }
+  guard isFolder.boolValue else {
+    throw ValidationError("\(option) \(path): that is a file: name a folder that is not there yet")
+  }
+  guard try files.contentsOfDirectory(atPath: folder).isEmpty else {
+    throw ValidationError("\(option) \(path): that folder is not empty: remove it, or name one that is not there yet")
+  }
+  return folder
+}
+
 private func standardized(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
 
 /// The folder that an option names for results, made where it is missing.

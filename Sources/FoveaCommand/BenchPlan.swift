@@ -24,12 +24,23 @@ struct BenchPlan: ParsableCommand {
   @Option(help: "Compute units of the GPU. Default: the device's where it is a GPU, else 132.")
   var computeUnits: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Local memory of the GPU, for a work-group. Default: the device's where it is a GPU, else 48.", valueName: "KiB"))
+  var localMemory: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Work-items that a work-group of the GPU may have. Default: the device's where it is a GPU, else 1024.",
+      valueName: "items"))
+  var workGroupSize: Int?
+
   @Flag(help: "Plan for a GPU with tensor cores, which --precision tf32, float16 and bfloat16 use.")
   var tensorCores = false
 
   @Option(
     help: ArgumentHelp(
-      "Write the programs and their options to a new folder, for Scripts/ptx-check, instead of the table.",
+      "Write every program of the step, with its options, to a new folder, for Scripts/gpu-compile, instead of the table.",
       valueName: "dir"))
   var dumpPrograms: String?
 
@@ -47,6 +58,12 @@ struct BenchPlan: ParsableCommand {
     }
     if let computeUnits, !(1...4096).contains(computeUnits) {
       throw ValidationError("--compute-units must be 1 to 4096, not \(computeUnits)")
+    }
+    if let localMemory, !(16...1024).contains(localMemory) {
+      throw ValidationError("--local-memory must be 16 to 1024, not \(localMemory)")
+    }
+    if let workGroupSize, !(64...4096).contains(workGroupSize) {
+      throw ValidationError("--work-group-size must be 64 to 4096, not \(workGroupSize)")
     }
   }
 
@@ -71,12 +88,17 @@ struct BenchPlan: ParsableCommand {
   }
 
   func run() throws {
+    let dumpFolder = try dumpPrograms.map { try checkedNewFolder($0, of: "--dump-programs") }
     let gpu = try description()
     let plan = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
       try StepPlan(
         trainingStepOf: model.description(classes: 2, batchNormMomentum: 0.99), batchSize: batchSize, on: gpu)
     }
-    if let dumpPrograms { return try ProgramDump(plan, allTiles: allTiles, on: gpu).write(to: dumpPrograms) }
+    if let dumpFolder {
+      let dump = try ProgramDump(plan, allTiles: allTiles, on: gpu)
+      try dump.write(to: dumpFolder)
+      return say("\(dump.count) programs in \(dumpFolder)")
+    }
     var rows: [PlannedProgram: Row] = [:]
     var latest: PlannedProgram?
     for launch in plan.launches {
@@ -119,8 +141,8 @@ struct BenchPlan: ParsableCommand {
     let isGPU = there.kind == .gpu
     var gpu = there.imitatingGPU(
       computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),
-      localMemory: isGPU ? there.localMemory : 48 << 10,
-      maximumWorkGroupSize: isGPU ? there.maximumWorkGroupSize : 1024)
+      localMemory: localMemory.map { $0 << 10 } ?? (isGPU ? there.localMemory : 48 << 10),
+      maximumWorkGroupSize: workGroupSize ?? (isGPU ? there.maximumWorkGroupSize : 1024))
     gpu.matrixUnits = tensorCores ? MatrixUnits(operands: Set(MatrixOperand.allCases)) : there.matrixUnits
     return gpu
   }

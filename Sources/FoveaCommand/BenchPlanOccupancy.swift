@@ -19,7 +19,7 @@ struct TiledKernelResources {
   static let formula =
     "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 8 a quad fetched for the next step and 44 for pointers, "
     + "sizes and loops; in filter gradients 4 a quad, 60, and 8 for an affine. What is not counted was fitted to 110 programs by ptxas "
-    + "12.9 for sm_90 (Scripts/ptx-check), which it meets within 22"
+    + "12.9 for sm_90 (Scripts/gpu-compile), which it meets within 22"
 
   /// Nil for any other kernel.
   init?(_ program: PlannedProgram) {

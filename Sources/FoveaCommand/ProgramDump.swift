@@ -2,11 +2,17 @@ import CommandSupport
 import Fovea
 import KernelVerification
 
-/// The tiled convolution programs of a step as a driver would get them, for compilers that need no GPU.
+/// The programs of a step as a driver would get them, for compilers that need no GPU.
 struct ProgramDump {
   private var sources: [PlannedProgram: KernelSource] = [:]
 
-  /// - Parameter allTiles: whether to add every tile of the tuning space, for each pass of the convolution with most work.
+  /// How many programs there are.
+  var count: Int { sources.count }
+
+  /// - Parameters:
+  ///   - plan: the step, planned for `gpu` with tiled convolutions.
+  ///   - allTiles: whether to add every tile of the tuning space, for each pass of the convolution with most work.
+  ///   - gpu: the device that the programs are for.
   init(_ plan: StepPlan, allTiles: Bool, on gpu: DeviceDescription) throws {
     add(plan.launches)
     guard allTiles, let call = plan.convolutions.max(by: { $0.geometry.flops < $1.geometry.flops }) else { return }
@@ -25,13 +31,11 @@ struct ProgramDump {
   }
 
   private mutating func add(_ launches: [PlannedLaunch]) {
-    for launch in launches where launch.program.kernel.hasPrefix("conv_tiled") {
-      sources[launch.program] = launch.source
-    }
+    for launch in launches { sources[launch.program] = launch.source }
   }
 
-  /// Makes the folder, where there must be nothing: `N.cl` for each program, and `index.tsv` with number, kernel and
-  /// options, a line each.
+  /// Makes the folder, where there must be nothing or an empty one: `N.cl` for each program, and `index.tsv` with number,
+  /// kernel and options, a line each.
   func write(to folder: String) throws {
     let programs = sources.sorted { $0.key < $1.key }
     try AtomicFolder.write(to: folder) { folder in
@@ -42,6 +46,5 @@ struct ProgramDump {
       }
       try AtomicFile.write(index, to: "\(folder)/index.tsv")
     }
-    say("\(programs.count) programs in \(folder)")
   }
 }

@@ -68,6 +68,17 @@ import Testing
     Case(arguments: "verify --device abacus", line: "no OpenCL device matches 'abacus'"),
     Case(arguments: "bench step --steps 0", line: "--steps must be 1 to 1000, not 0"),
     Case(arguments: "bench plan --compute-units 0", line: "--compute-units must be 1 to 4096, not 0"),
+    Case(arguments: "bench plan --local-memory 8", line: "--local-memory must be 16 to 1024, not 8"),
+    Case(arguments: "bench plan --work-group-size 32", line: "--work-group-size must be 64 to 4096, not 32"),
+    Case(
+      arguments: "bench plan --dump-programs NOWHERE/a",
+      line: "--dump-programs NOWHERE/a: there is no folder NOWHERE: make it first, or name another place"),
+    Case(
+      arguments: "bench plan --dump-programs FILE",
+      line: "--dump-programs FILE: that is a file: name a folder that is not there yet"),
+    Case(
+      arguments: "bench plan --dump-programs RUN/..",
+      line: "--dump-programs RUN/..: that folder is not empty: remove it, or name one that is not there yet"),
     Case(arguments: "bench compare", line: "name a --keras or a --torch Python to compare with"),
     Case(arguments: "bench scaling -o a.png", line: "the drawing is an SVG: --output must end in .svg"),
     Case(arguments: "bench loading --data NOWHERE", line: "there is no folder NOWHERE"),

@@ -95,10 +95,11 @@ public final class Optimizer: @unchecked Sendable {
     let device = arena.device
     if let loss { check(loss) }
     setGradientFactor()
-    let vectors = arena.weights.shape.count / 16
+    let vector = device.isCPU ? 16 : 4
+    let vectors = arena.weights.shape.count / vector
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
-        .optimizer, kernel, options: "-D VEC=16", global: [vectors], local: device.isCPU ? [1] : nil,
+        .optimizer, kernel, options: "-D VEC=\(vector)", global: [vectors], local: device.isCPU ? [1] : nil,
         (buffers + [settings]).map { .buffer($0.storage.buffer) } + hyperparameters,
         cost: LaunchCost("\(kernel) update", bytes: Double(arena.weights.shape.count * 4 * (buffers.count * 2 - 1))))
     }

@@ -229,7 +229,7 @@ extension TiledConvolution.Tile {
       return "work-items do not divide evenly over what they fetch"
     }
     guard localBytes(sums: true) <= device.localMemory else { return "\(localBytes(sums: true)) bytes of local memory" }
-    // Fitted to the registers that ptxas gives them, so that none spills: Scripts/ptx-check --all-tiles.
+    // Fitted to the registers that ptxas gives them, so that none spills: Scripts/gpu-compile --all-tiles.
     if operand != nil {
       guard 4 * accumulators / 5 + 4 * across + 2 * fetched + quads(rows) < 195 else { return "registers would spill" }
       return nil
