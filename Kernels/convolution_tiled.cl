@@ -6,9 +6,9 @@
 // [term][column], so that the inner loop reads one float4 of each for 16 multiply-adds. All loops with barriers have
 // bounds that are the same for the whole work-group.
 //
-// With MATRIX (matrix.cl) the products run on matrix units: tiles then lie as [word][row] and [word][column], of
-// operands rounded as they are stored there, and the work-items of each warp are laid out over its 32 x 16 values as
-// the units want it. All else stays the same.
+// With MATRIX (matrix.cl) the products run on matrix units: tiles then lie as the units want them, of operands rounded
+// as they are stored there, and the work-items of each warp are laid out over its 32 x 16 values likewise. All else
+// stays the same.
 //
 //   conv_tiled               y = x * filter: rows are output pixels, columns output channels, terms (tap, channel)
 //   conv_tiled, GRADIENT     dx from dy: rows are input pixels, columns input channels, terms (tap, output channel)
@@ -71,24 +71,39 @@
 #define ITEMS (COLUMNS * ROWS)
 // Words of a step: its terms, or pairs of them.
 #define WORDS (TK / PACK)
-// Float4s of a word in local memory. One more than needed spreads the scalar stores of a transposition over banks, and
-// two more what a warp's lanes read for matrix units: of four words the same eight quads.
-#define PADDING (MATRIX ? 2 : 1)
-#define LDA (TM / 4 + PADDING)
-#define LDB (TN / 4 + PADDING)
-// Float4s of a step that a work-item fetches: of terms side by side, for a row or column, or of rows or columns side by
-// side, for PACK terms each. Of the latter slot s has term TERM_OF(s, extent) of the step and quad QUAD_OF(s, extent).
-#define SLOTS(extent) ((extent * TK / 4 + ITEMS - 1) / ITEMS)
-#define PACKED_SLOTS(extent) (PACK * ((extent * WORDS / 4 + ITEMS - 1) / ITEMS))
-#define WORD_QUAD(s) (item + (s) / PACK * ITEMS)
-#define TERM_OF(s, extent) (WORD_QUAD(s) / (extent / 4) * PACK + (s) % PACK)
-#define QUAD_OF(s, extent) (WORD_QUAD(s) % (extent / 4))
-// Whether a work-item has slot s of so many quads; where all have all of them, without asking.
-#define HAS_SLOT(s, quads) ((quads) % ITEMS == 0 || item + (s)*ITEMS < (quads))
-#define SLOTS_A (FILTER_GRADIENT ? PACKED_SLOTS(TM) : SLOTS(TM))
-#define SLOTS_B (GRADIENT ? SLOTS(TN) : PACKED_SLOTS(TN))
+#if MATRIX
+#define SIZE_A MATRIX_TILE_SIZE(TM, WORDS)
+#define SIZE_B MATRIX_TILE_SIZE(TN, WORDS)
+#else
+// Float4s of a term in local memory. One more than needed spreads the scalar stores of a transposition over banks.
+#define LDA (TM / 4 + 1)
+#define LDB (TN / 4 + 1)
+#define SIZE_A (WORDS * LDA)
+#define SIZE_B (WORDS * LDB)
+#endif
+// What a work-item fetches for a step are quads: terms side by side, of ROWS_TOGETHER rows or of one column, or rows or
+// columns side by side, for TERMS_TOGETHER terms. What is together, as much as matrix units have side by side, is
+// stored together: bundles of slots.
+#define ROWS_TOGETHER (MATRIX ? 2 : 1)
+#define TERMS_TOGETHER (MATRIX ? 2 * PACK : 1)
+#define BUNDLE(s, together) (item + (s) / (together)*ITEMS)
+// Of terms side by side: the first, the same for all slots, and the row or column of slot s.
+#define FIRST_TERM (item % (TK / 4) * 4)
+#define INDEX_OF(s, together) (BUNDLE(s, together) / (TK / 4) * (together) + (s) % (together))
+// Of rows or columns side by side: the term and the quad of slot s.
+#define TERM_OF(s, extent) (BUNDLE(s, TERMS_TOGETHER) / (extent / 4) * TERMS_TOGETHER + (s) % TERMS_TOGETHER)
+#define QUAD_OF(s, extent) (BUNDLE(s, TERMS_TOGETHER) % (extent / 4))
+#define TOGETHER_A (FILTER_GRADIENT ? TERMS_TOGETHER : ROWS_TOGETHER)
+#define TOGETHER_B (GRADIENT ? 1 : TERMS_TOGETHER)
+#define BUNDLES_A (TM * TK / 4 / TOGETHER_A)
+#define BUNDLES_B (TN * TK / 4 / TOGETHER_B)
+#define SLOTS_A (TOGETHER_A * ((BUNDLES_A + ITEMS - 1) / ITEMS))
+#define SLOTS_B (TOGETHER_B * ((BUNDLES_B + ITEMS - 1) / ITEMS))
+// Whether a work-item has slot s; where all of them have all slots, without asking.
+#define HAS_A(s) (BUNDLES_A % ITEMS == 0 || BUNDLE(s, TOGETHER_A) < BUNDLES_A)
+#define HAS_B(s) (BUNDLES_B % ITEMS == 0 || BUNDLE(s, TOGETHER_B) < BUNDLES_B)
 // The tiles of a step, and of the two that are in memory at once. The sums of the epilogue and the moments reuse it.
-#define TILE_SIZE (WORDS * (LDA + LDB))
+#define TILE_SIZE (SIZE_A + SIZE_B)
 #define TILES_SIZE (2 * TILE_SIZE)
 #define SUM_SIZE (2 * RN * ITEMS)
 #define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILES_SIZE ? SUM_SIZE : TILES_SIZE)
@@ -100,19 +115,27 @@
 
 #define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 
-// What a quad of a tensor is before it is converted: so it waits in registers, as a use would wait for it.
+// What a quad of a tensor is before it is converted. So it waits in registers: a use would wait for it.
 typedef float4 quad_float;
-typedef ushort4 quad_half;
-typedef ushort4 quad_bfloat;
+typedef uint2 quad_half;
+typedef uint2 quad_bfloat;
+INLINE float4 value_of_float(float4 v) { return v; }
+INLINE float4 value_of_half(uint2 bits) { return vload_half4(0, (const half *)&bits); }
+INLINE float4 value_of_bfloat(uint2 bits) {
+  return as_float4((uint4)(bits.x << 16, bits.x & 0xffff0000u, bits.y << 16, bits.y & 0xffff0000u));
+}
+INLINE float4 elements_float(const float *e) { return (float4)(e[0], e[1], e[2], e[3]); }
+INLINE uint2 elements_half(const ushort *e) { return (uint2)(e[0] | (uint)e[1] << 16, e[2] | (uint)e[3] << 16); }
+#define elements_bfloat(e) elements_half(e)
 #define QUAD_AS_(type) quad_##type
 #define QUAD_AS(type) QUAD_AS_(type)
 typedef QUAD_AS(STORE) stored_quad;
-INLINE float4 value_of_float(float4 v) { return v; }
-INLINE float4 value_of_half(ushort4 bits) { return vload_half4(0, (const half *)&bits); }
-INLINE float4 value_of_bfloat(ushort4 bits) { return as_float4(convert_uint4(bits) << 16); }
 #define VALUE_AS_(type, v) value_of_##type(v)
 #define VALUE_AS(type, v) VALUE_AS_(type, v)
 #define VALUE(v) VALUE_AS(STORE, v)
+#define ELEMENTS_AS_(type, e) elements_##type(e)
+#define ELEMENTS_AS(type, e) ELEMENTS_AS_(type, e)
+#define QUAD_OF_ELEMENTS(e) ELEMENTS_AS(STORE, e)
 
 // A complete quad to a multiple of its size.
 #define store_quad_float(v, p) (*(global float4 *)(p) = (v))
@@ -165,14 +188,14 @@ INLINE stored_quad fetch_quad(global const stored *p, int count, int aligned) {
     if (count > 0)
       v = *(global const stored_quad *)p;
   } else {
-    if (count > 0)
-      v.x = p[0];
-    if (count > 1)
-      v.y = p[1];
-    if (count > 2)
-      v.z = p[2];
-    if (count > 3)
-      v.w = p[3];
+    stored elements[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      elements[i] = 0;
+      if (count > i)
+        elements[i] = p[i];
+    }
+    v = QUAD_OF_ELEMENTS(elements);
   }
   return v;
 }
@@ -212,7 +235,7 @@ INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned
 
 // acc += one step.
 INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 * RM][RN]) {
-  local const float4 *const bs = as + WORDS * LDA;
+  local const float4 *const bs = as + SIZE_A;
 #if MATRIX
   const int lane = ty % 8 * 4 + tx % 4;
 #if EMULATED
@@ -221,18 +244,18 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
 #pragma unroll
 #endif
   for (int w = 0; w < WORDS; w += MATRIX_WORDS) {
-    local const uint4 *const rows = (local const uint4 *)(as + w * LDA + ty / 8 * 8);
-    local const uint2 *const columns = (local const uint2 *)(bs + w * LDB + tx / 4 * 4);
-    ColumnFragment b[RN];
+    local const uint4 *const rows = (local const uint4 *)as + MATRIX_QUAD(TM, w / 2, 0, ty / 8 * 8);
+    local const uint4 *const columns = (local const uint4 *)bs + MATRIX_QUAD(TN, w / 2, 0, tx / 4 * 4);
+    uint4 b[RN];
 #pragma unroll
     for (int h = 0; h < RN; h++)
-      b[h] = column_fragment(columns + 2 * h * COLUMNS, LDB, lane);
+      b[h] = column_fragment(columns + h * COLUMNS, TN, lane);
 #pragma unroll
     for (int g = 0; g < RM; g++) {
-      const RowFragment a = row_fragment(rows + g * ROWS, LDA, lane);
+      const RowFragment a = row_fragment(rows + g * ROWS, TM, lane);
 #pragma unroll
       for (int h = 0; h < RN; h++)
-        multiply_fragments(rows + g * ROWS, LDA, a, columns + 2 * h * COLUMNS, LDB, b[h], lane, &acc[4 * g][h],
+        multiply_fragments(rows + g * ROWS, TM, a, columns + h * COLUMNS, TN, b[h], lane, &acc[4 * g][h],
                            &acc[4 * g + 1][h], &acc[4 * g + 2][h], &acc[4 * g + 3][h]);
     }
   }
@@ -261,22 +284,38 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
 #endif
 }
 
-// Four terms of one row or column into a tile with `ld` float4s a word.
-INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
-  local float *const p = (local float *)tile + term / PACK * 4 * ld + index;
-#if PACK == 2
-  p[0] = as_float(operand_word(v.x, v.y));
-  p[4 * ld] = as_float(operand_word(v.z, v.w));
-#else
 #if MATRIX
-  v = operand_words(v, v);
-#endif
+
+// Whether quads of tensors are operands as they lie in memory.
+#define OPERAND_OF_float 0
+#define OPERAND_OF_half HALF
+#define OPERAND_OF_bfloat BFLOAT
+#define OPERAND_OF_(type) OPERAND_OF_##type
+#define OPERAND_OF(type) OPERAND_OF_(type)
+#define STORES_OPERANDS (MATRIX == OPERAND_OF(STORE))
+
+// Word `i` of a bundle of slots from s on.
+#define BUNDLE_WORD(values, s, i) operand_words(values[(s) + (i)*PACK], values[(s) + (i)*PACK + PACK - 1])
+#define STORED_WORD(stored, s, i) stored_words(stored[(s) + (i)*PACK], stored[(s) + (i)*PACK + PACK - 1])
+
+#else
+
+// Four terms of one row or column into a tile with `ld` float4s a term.
+INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
+  local float *const p = (local float *)(tile + term * ld) + index;
   p[0] = v.x;
   p[4 * ld] = v.y;
   p[8 * ld] = v.z;
   p[12 * ld] = v.w;
-#endif
 }
+
+#endif
+
+#if MATRIX
+#define TERMS_OF(v) operand_terms(v)
+#else
+#define TERMS_OF(v) (v)
+#endif
 
 // v where it is of the image, zeros elsewhere: `whole` quads by one bit, else a bit for each value. The padding comes
 // after the prologue, of which only an affine makes something of zeros.
@@ -285,13 +324,6 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
   select((float4)(0.0f), v, (whole) ? (int4)(-(bits)) : -((int4)(bits) >> (int4)(0, 1, 2, 3) & 1))
 #else
 #define INSIDE_ONLY(v, bits, whole) (v)
-#endif
-
-// What slot s and, of PACK terms, the one behind it store.
-#if MATRIX
-#define OPERANDS(next, s) operand_words(next[s], next[s + PACK - 1])
-#else
-#define OPERANDS(next, s) next[s]
 #endif
 
 #if SPLIT_SUM
@@ -453,16 +485,16 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   const int pixels = images * rows * columns;
 
   // The pixel below the first tap of each row that this work-item fetches, and where that lies.
-  const int ka = item % (TK / 4) * 4;
+  const int ka = FIRST_TERM;
   int row[SLOTS_A], column[SLOTS_A];
   long pixelOffset[SLOTS_A];
 #pragma unroll
   for (int s = 0; s < SLOTS_A; s++) {
-    const int m = m0 + (item + s * ITEMS) / (TK / 4);
+    const int m = m0 + INDEX_OF(s, ROWS_TOGETHER);
     row[s] = OUTSIDE;
     column[s] = 0;
     pixelOffset[s] = 0;
-    if (m < pixels && HAS_SLOT(s, TM * TK / 4)) {
+    if (m < pixels && HAS_A(s)) {
 #if GRADIENT
       row[s] = m / columns % rows + (phaseRow + padTop - source.firstTapRow) / SH;
       column[s] = m % columns + (phaseColumn + padLeft - source.firstTapColumn) / SW;
@@ -480,12 +512,12 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #pragma unroll
   for (int s = 0; s < SLOTS_B; s++) {
 #if GRADIENT
-    const int n = n0 + (item + s * ITEMS) / (TK / 4);
-    outputsLeft[s] = HAS_SLOT(s, TN * TK / 4) ? outputs - n : 0;
+    const int n = n0 + INDEX_OF(s, 1);
+    outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
     filterOffset[s] = (long)n * source.channels;
 #else
     const int n = n0 + QUAD_OF(s, TN) * 4;
-    outputsLeft[s] = HAS_SLOT(s / PACK, TN * WORDS / 4) ? outputs - n : 0;
+    outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
     filterOffset[s] = (long)TERM_OF(s, TN) * outputs + n;
 #endif
   }
@@ -570,7 +602,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
             inside[s] |= 1 << j;
           }
         }
-        nextA[s] = (stored_quad)(lanes[0], lanes[1], lanes[2], lanes[3]);
+        nextA[s] = QUAD_OF_ELEMENTS(lanes);
       }
 #endif
 #if GRADIENT && QUADS_OF_FILTER
@@ -625,25 +657,45 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
       multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
       local float4 *const as = TILES_OF(tiles, step + 1);
-      local float4 *const bs = as + WORDS * LDA;
+      local float4 *const bs = as + SIZE_A;
+#if MATRIX
+      four_words words[SLOTS_A];
+#else
+      float4 words[SLOTS_A];
+#endif
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
-        float4 v = VALUE(nextA[s]);
-        v = INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], QUADS_OF_X);
-        if (HAS_SLOT(s, TM * TK / 4))
-          store_transposed(v, as, LDA, ka, (item + s * ITEMS) / (TK / 4));
-      }
-#if GRADIENT
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s++)
-        if (HAS_SLOT(s, TN * TK / 4))
-          store_transposed(nextB[s], bs, LDB, ka, (item + s * ITEMS) / (TK / 4));
+#if MATRIX && STORES_OPERANDS && !(PRE || AFFINE || POST)
+        words[s] = nextA[s];
 #else
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s += PACK)
-        if (HAS_SLOT(s / PACK, TN * WORDS / 4))
-          bs[TERM_OF(s, TN) / PACK * LDB + QUAD_OF(s, TN)] = OPERANDS(nextB, s);
+        const float4 v = VALUE(nextA[s]);
+        words[s] =
+            TERMS_OF(INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], QUADS_OF_X));
 #endif
+      }
+#pragma unroll
+      for (int s = 0; s < SLOTS_A; s += ROWS_TOGETHER)
+        if (HAS_A(s)) {
+#if MATRIX
+          store_two_rows(words[s], words[s + 1], as, TM, ka, INDEX_OF(s, ROWS_TOGETHER));
+#else
+          store_transposed(words[s], as, LDA, ka, INDEX_OF(s, ROWS_TOGETHER));
+#endif
+        }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
+        if (HAS_B(s)) {
+#if GRADIENT && MATRIX
+          store_column(operand_terms(nextB[s]), bs, TN, ka, INDEX_OF(s, 1));
+#elif GRADIENT
+          store_transposed(nextB[s], bs, LDB, ka, INDEX_OF(s, 1));
+#elif MATRIX
+          store_four_columns(BUNDLE_WORD(nextB, s, 0), BUNDLE_WORD(nextB, s, 1), bs, TN, TERM_OF(s, TN),
+                             QUAD_OF(s, TN));
+#else
+          bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = nextB[s];
+#endif
+        }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
@@ -825,7 +877,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
       const int pixelsLeft = end - first - (step + 1) * TK;
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
-        const int used = HAS_SLOT(s / PACK, TM * WORDS / 4) & TERM_OF(s, TM) < pixelsLeft;
+        const int used = HAS_A(s) & (TERM_OF(s, TM) < pixelsLeft);
         const int r0 = row[s] * SH;
         const int q0 = column[s] * SW;
         const long pixelOffset = (long)((imageRow[s] + r0) * width + q0) * xStride;
@@ -843,7 +895,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
             inside[s] |= 1 << j;
           }
         }
-        nextA[s] = (stored_quad)(lanes[0], lanes[1], lanes[2], lanes[3]);
+        nextA[s] = QUAD_OF_ELEMENTS(lanes);
 #endif
         column[s] += nextColumn;
         row[s] += nextRow;
@@ -861,7 +913,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
 #pragma unroll
       for (int s = 0; s < SLOTS_B; s++) {
         const int n = n0 + 4 * nQuad;
-        const int used = HAS_SLOT(s / PACK, TN * WORDS / 4) & TERM_OF(s, TN) < pixelsLeft;
+        const int used = HAS_B(s) & (TERM_OF(s, TN) < pixelsLeft);
         nextB[s] = fetch_quad(dyPixels + ((long)TERM_OF(s, TN) * dyStride + n), used ? outputs - n : 0, VY);
       }
     }
@@ -869,7 +921,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
       multiply_tiles(TILES_OF(tiles, step), tx, ty, acc);
     if (step + 1 < steps) {
       local float4 *const as = TILES_OF(tiles, step + 1);
-      local float4 *const bs = as + WORDS * LDA;
+      local float4 *const bs = as + SIZE_A;
       float4 valuesA[SLOTS_A], valuesB[SLOTS_B];
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
@@ -877,16 +929,30 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
         valuesA[s] = INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], VX);
       }
 #pragma unroll
-      for (int s = 0; s < SLOTS_A; s += PACK)
-        if (HAS_SLOT(s / PACK, TM * WORDS / 4))
-          as[TERM_OF(s, TM) / PACK * LDA + mQuad] = OPERANDS(valuesA, s);
-#pragma unroll
       for (int s = 0; s < SLOTS_B; s++)
         valuesB[s] = VALUE(nextB[s]);
 #pragma unroll
-      for (int s = 0; s < SLOTS_B; s += PACK)
-        if (HAS_SLOT(s / PACK, TN * WORDS / 4))
-          bs[TERM_OF(s, TN) / PACK * LDB + nQuad] = OPERANDS(valuesB, s);
+      for (int s = 0; s < SLOTS_A; s += TOGETHER_A)
+        if (HAS_A(s)) {
+#if MATRIX && STORES_OPERANDS && !(PRE || AFFINE || POST)
+          store_four_rows(STORED_WORD(nextA, s, 0), STORED_WORD(nextA, s, 1), as, TM, TERM_OF(s, TM), mQuad);
+#elif MATRIX
+          store_four_rows(BUNDLE_WORD(valuesA, s, 0), BUNDLE_WORD(valuesA, s, 1), as, TM, TERM_OF(s, TM), mQuad);
+#else
+          as[TERM_OF(s, TM) * LDA + mQuad] = valuesA[s];
+#endif
+        }
+#pragma unroll
+      for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
+        if (HAS_B(s)) {
+#if MATRIX && STORES_OPERANDS
+          store_four_columns(STORED_WORD(nextB, s, 0), STORED_WORD(nextB, s, 1), bs, TN, TERM_OF(s, TN), nQuad);
+#elif MATRIX
+          store_four_columns(BUNDLE_WORD(valuesB, s, 0), BUNDLE_WORD(valuesB, s, 1), bs, TN, TERM_OF(s, TN), nQuad);
+#else
+          bs[TERM_OF(s, TN) * LDB + nQuad] = valuesB[s];
+#endif
+        }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

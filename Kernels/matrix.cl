@@ -3,17 +3,22 @@
 //
 // MATRIX is the type that operands are rounded to: TF32 (to the nearest, ties away from zero, 11 bits of fraction in
 // all), HALF or BFLOAT (to the nearest, ties to even). A word holds one term of TF32, or two of 16 bits, the earlier in
-// its lower half. Tiles lie in local memory as words [word][row] and [word][column].
+// its lower half.
 //
 // The layout is that of PTX's mma.sync: m16n8k8 for TF32, m16n8k16 for 16 bits. With lane = 4 * group + member, its
 // registers are
 //   A 0...3   (row group, word member), (group + 8, member), (group, member + 4), (group + 8, member + 4)
 //   B 0, 1    (word member, column group), (member + 4, group)
 //   C 0...3   (row group, column 2 * member), (group, 2 * member + 1), the same two columns of row group + 8
-// Which rows and columns of the tile an instruction takes is ours to say. Of the 2 x 2 that cover 32 x 16, instruction
-// (q, p) takes row 4 * i + 2 * q as its row i and row 4 * i + 2 * q + 1 as its row i + 8, and column 2 * j + p as its
-// column j. A lane then holds rows 4 * group + 0...3 by columns 4 * member + 0...3, a register tile as any other, and
-// reads whole vectors of both tiles.
+// Which words, rows and columns of the tile an instruction takes is ours to say. It takes the tile's word 2 * i as its
+// word i and 2 * i + 1 as its word i + 4. Of the 2 x 2 instructions that cover 32 x 16, (q, p) takes row 4 * i + 2 * q
+// as its row i and row 4 * i + 2 * q + 1 as its row i + 8, and column 2 * j + p as its column j. A lane then holds rows
+// 4 * group + 0...3 by columns 4 * member + 0...3, a register tile as any other.
+//
+// The registers of an operand have to lie side by side, so that what is read in any other order is moved first. Tiles
+// therefore lie in local memory as quads of words that are registers as they are read: of two rows
+// (row, word), (row + 1, word), (row, word + 1), (row + 1, word + 1), and of two columns (word, column),
+// (word + 1, column), (word, column + 1), (word + 1, column + 1).
 //
 // EMULATED computes the same from the fragments of all lanes, in plain OpenCL C: for tests where there is no such unit.
 
@@ -39,6 +44,14 @@
 // Words of a step, and the lanes that share it.
 #define MATRIX_WORDS 8
 #define LANES 32
+
+// The quad of words 2 * pair and 2 * pair + 1 and of the first or, with second = 1, the last two of rows or columns
+// 4 * quad + 0...3, in a tile of so many rows or columns. The lanes of a quarter of a warp read all members' pairs of
+// two groups, and write four or eight pairs of one group, or one pair of eight: their quads lie in different eighths of
+// the banks (with the padding of two and, every fourth pair, of one more).
+#define MATRIX_QUAD(extent, pair, second, quad)                                                                        \
+  ((pair) * ((extent) / 2 + 2) + (pair) / 4 + (second) * ((extent) / 4 + 1) + (quad))
+#define MATRIX_TILE_SIZE(extent, words) MATRIX_QUAD(extent, (words) / 2, 0, 0)
 
 // Two values as a word; of TF32 only the first.
 INLINE uint operand_word(float low, float high) {
@@ -67,40 +80,83 @@ INLINE uint operand_word(float low, float high) {
 #endif
 }
 
-// The words of four rows or columns, as a float4 of a tile.
-INLINE float4 operand_words(float4 low, float4 high) {
-  return as_float4((uint4)(operand_word(low.x, high.x), operand_word(low.y, high.y), operand_word(low.z, high.z),
-                           operand_word(low.w, high.w)));
+// The words of four rows or columns.
+INLINE uint4 operand_words(float4 low, float4 high) {
+  return (uint4)(operand_word(low.x, high.x), operand_word(low.y, high.y), operand_word(low.z, high.z),
+                 operand_word(low.w, high.w));
 }
 
-// What a lane reads of a tile for a step: words `member` and `member + 4` of rows 4 * group + 0...3 or of columns
-// 2 * group + 0 and 1.
+// The words of four terms.
+#if PACK == 2
+typedef uint2 four_words;
+INLINE four_words operand_terms(float4 v) { return (uint2)(operand_word(v.x, v.y), operand_word(v.z, v.w)); }
+#else
+typedef uint4 four_words;
+INLINE four_words operand_terms(float4 v) { return operand_words(v, v); }
+#endif
+
+// The words of four rows or columns of which two terms lie in memory as operands: each a half of four words.
+INLINE uint4 stored_words(uint2 low, uint2 high) {
+  return (uint4)((low.x & 0xffffu) | high.x << 16, low.x >> 16 | (high.x & 0xffff0000u),
+                 (low.y & 0xffffu) | high.y << 16, low.y >> 16 | (high.y & 0xffff0000u));
+}
+
+// Into a tile of `extent` rows: terms `term` to `term` + 3 of rows `index` and `index` + 1.
+INLINE void store_two_rows(four_words a, four_words b, local float4 *tile, int extent, int term, int index) {
+  local uint4 *const quads = (local uint4 *)tile;
+  const int second = index / 2 % 2;
+#if PACK == 2
+  quads[MATRIX_QUAD(extent, term / 4, second, index / 4)] = (uint4)(a.x, b.x, a.y, b.y);
+#else
+  quads[MATRIX_QUAD(extent, term / 2, second, index / 4)] = (uint4)(a.x, b.x, a.y, b.y);
+  quads[MATRIX_QUAD(extent, term / 2 + 1, second, index / 4)] = (uint4)(a.z, b.z, a.w, b.w);
+#endif
+}
+
+// Into a tile of `extent` columns: the same of column `index`.
+INLINE void store_column(four_words v, local float4 *tile, int extent, int term, int index) {
+  local uint2 *const pairs = (local uint2 *)tile + index % 2;
+  const int second = index / 2 % 2;
+#if PACK == 2
+  pairs[2 * MATRIX_QUAD(extent, term / 4, second, index / 4)] = v;
+#else
+  pairs[2 * MATRIX_QUAD(extent, term / 2, second, index / 4)] = v.xy;
+  pairs[2 * MATRIX_QUAD(extent, term / 2 + 1, second, index / 4)] = v.zw;
+#endif
+}
+
+// The word of the terms from `term` on, and the next one, of each of four rows or columns.
+INLINE void store_four_rows(uint4 word, uint4 next, local float4 *tile, int extent, int term, int quad) {
+  local uint4 *const quads = (local uint4 *)tile;
+  quads[MATRIX_QUAD(extent, term / (2 * PACK), 0, quad)] = (uint4)(word.xy, next.xy);
+  quads[MATRIX_QUAD(extent, term / (2 * PACK), 1, quad)] = (uint4)(word.zw, next.zw);
+}
+INLINE void store_four_columns(uint4 word, uint4 next, local float4 *tile, int extent, int term, int quad) {
+  local uint4 *const quads = (local uint4 *)tile;
+  quads[MATRIX_QUAD(extent, term / (2 * PACK), 0, quad)] = (uint4)(word.x, next.x, word.y, next.y);
+  quads[MATRIX_QUAD(extent, term / (2 * PACK), 1, quad)] = (uint4)(word.z, next.z, word.w, next.w);
+}
+
+// What a lane reads of a tile for a step: registers A of instructions q = 0 and 1, and registers B of p = 0 and 1.
 typedef struct {
-  uint4 near, far;
+  uint4 upper, lower;
 } RowFragment;
-typedef struct {
-  uint2 near, far;
-} ColumnFragment;
 
-// `rows` points to the first word of the first of the warp's row quads, of which a word has `ld`.
-INLINE RowFragment row_fragment(local const uint4 *rows, int ld, int lane) {
+// `rows` points to the first pair's quad of the warp's first rows, in a tile of `extent` rows.
+INLINE RowFragment row_fragment(local const uint4 *rows, int extent, int lane) {
   RowFragment fragment;
-  fragment.near = rows[lane % 4 * ld + lane / 4];
-  fragment.far = rows[(lane % 4 + 4) * ld + lane / 4];
+  fragment.upper = rows[MATRIX_QUAD(extent, lane % 4, 0, lane / 4)];
+  fragment.lower = rows[MATRIX_QUAD(extent, lane % 4, 1, lane / 4)];
   return fragment;
 }
 
-// `columns` points to the first word of the first of the warp's column pairs, of which a word has 2 * ld.
-INLINE ColumnFragment column_fragment(local const uint2 *columns, int ld, int lane) {
-  ColumnFragment fragment;
-  fragment.near = columns[lane % 4 * 2 * ld + lane / 4];
-  fragment.far = columns[(lane % 4 + 4) * 2 * ld + lane / 4];
-  return fragment;
+// `columns` likewise.
+INLINE uint4 column_fragment(local const uint4 *columns, int extent, int lane) {
+  return columns[MATRIX_QUAD(extent, lane % 4, lane / 4 % 2, lane / 8)];
 }
 
-// Registers A and B of instructions (q, p).
-#define ROW_REGISTERS(a, q) ((q) ? (uint4)((a).near.zw, (a).far.zw) : (uint4)((a).near.xy, (a).far.xy))
-#define COLUMN_REGISTERS(b, p) ((p) ? (uint2)((b).near.y, (b).far.y) : (uint2)((b).near.x, (b).far.x))
+#define ROW_REGISTERS(a, q) ((q) ? (a).lower : (a).upper)
+#define COLUMN_REGISTERS(b, p) ((p) ? (b).zw : (b).xy)
 
 #if EMULATED
 
@@ -119,14 +175,14 @@ INLINE float word_product(uint a, uint b) {
 
 // Registers C of a lane after instruction (q, p): a row's words are with the lanes of the same group, a column's with
 // those of the group that has its number.
-INLINE float4 instruction(local const uint4 *rows, int lda, local const uint2 *columns, int ldb, int lane, int q, int p,
-                          float4 c) {
+INLINE float4 instruction(local const uint4 *rows, int rowExtent, local const uint4 *columns, int columnExtent,
+                          int lane, int q, int p, float4 c) {
 #pragma unroll 1
   for (int member = 0; member < 4; member++) {
-    const RowFragment fragment = row_fragment(rows, lda, lane / 4 * 4 + member);
+    const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
     const uint4 a = ROW_REGISTERS(fragment, q);
-    const ColumnFragment left = column_fragment(columns, ldb, lane % 4 * 2 * 4 + member);
-    const ColumnFragment right = column_fragment(columns, ldb, (lane % 4 * 2 + 1) * 4 + member);
+    const uint4 left = column_fragment(columns, columnExtent, lane % 4 * 2 * 4 + member);
+    const uint4 right = column_fragment(columns, columnExtent, (lane % 4 * 2 + 1) * 4 + member);
     const uint2 b0 = COLUMN_REGISTERS(left, p);
     const uint2 b1 = COLUMN_REGISTERS(right, p);
     c += (float4)(word_product(a.x, b0.x), word_product(a.x, b1.x), word_product(a.y, b0.x), word_product(a.y, b1.x));
@@ -134,7 +190,7 @@ INLINE float4 instruction(local const uint4 *rows, int lda, local const uint2 *c
   }
   return c;
 }
-#define INSTRUCTION(q, p, c) instruction(rows, lda, columns, ldb, lane, q, p, c)
+#define INSTRUCTION(q, p, c) instruction(rows, rowExtent, columns, columnExtent, lane, q, p, c)
 
 #else
 
@@ -159,8 +215,8 @@ INLINE float4 instruction(uint4 a, uint2 b, float4 c) {
 #endif
 
 // Adds a step to a lane's rows r0 to r3. a and b are its fragments of `rows` and `columns`.
-INLINE void multiply_fragments(local const uint4 *rows, int lda, RowFragment a, local const uint2 *columns, int ldb,
-                               ColumnFragment b, int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
+INLINE void multiply_fragments(local const uint4 *rows, int rowExtent, RowFragment a, local const uint4 *columns,
+                               int columnExtent, uint4 b, int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
   float4 even = INSTRUCTION(0, 0, ((float4)(r0->xz, r1->xz)));
   float4 odd = INSTRUCTION(0, 1, ((float4)(r0->yw, r1->yw)));
   *r0 = (float4)(even.x, odd.x, even.y, odd.y);

@@ -42,6 +42,7 @@ public final class Device: @unchecked Sendable {
     var failure: OpenCLError?
     var kernels: [KernelKey: cl_kernel] = [:]
     var programs: [ProgramKey: cl_program] = [:]
+    var slices: [SlicedLaunch: [LaunchSlice]] = [:]
     var profile = PendingProfile()
     var counters = Counters()
     var launchesSinceFlush = 0
@@ -66,6 +67,11 @@ public final class Device: @unchecked Sendable {
   struct ProgramKey: Hashable {
     var source: KernelSource
     var options: String
+  }
+
+  struct SlicedLaunch: Hashable {
+    var global: [Int]
+    var groupItems: Int
   }
 
   struct KernelKey: Hashable {
@@ -220,8 +226,8 @@ public final class Device: @unchecked Sendable {
   /// - Parameters:
   ///   - options: compiler options such as `-D TILE=8`; each combination is a program of its own.
   ///   - global: work-items in up to three dimensions; with `local`, multiples of it.
-  ///   - local: work-items per work-group; nil lets the driver choose, and allows any extent of `global`: the kernel must
-  ///     then not ask for its work-group or for the extents of the launch.
+  ///   - local: work-items per work-group; nil leaves the choice to Fovea on GPUs and to the driver elsewhere, and allows
+  ///     any extent of `global`: the kernel must then not ask for its work-group or for the extents of the launch.
   ///   - cost: label, flops and bytes for profiles.
   public func launch(
     _ source: KernelSource, _ kernelName: String, options: String = "", global: [Int], local: [Int]? = nil,
@@ -231,7 +237,7 @@ public final class Device: @unchecked Sendable {
     if global.contains(0) { return }
     attempt { state in
       let kernel = isPlanning ? nil : try self.kernel(&state, source, kernelName, options)
-      let slices = LaunchSlice.slices(global, local: local)
+      let slices = try self.slices(&state, kernel, global, local)
       if state.isRecording {
         let cost = cost() ?? LaunchCost(kernelName)
         state.recordings[.current]?.append(kernel, kernelName, global, local, slices, arguments, cost)
@@ -248,20 +254,36 @@ public final class Device: @unchecked Sendable {
       for (index, argument) in arguments.enumerated() {
         try setArgument(index, of: kernel, kernelName, to: argument)
       }
-      try enqueue(&state, kernel, kernelName, slices, local: local, cost: cost)
+      try enqueue(&state, kernel, kernelName, slices, cost: cost)
     }
+  }
+
+  /// The parts of a launch. On GPUs a launch without work-groups gets some here.
+  private func slices(
+    _ state: inout State, _ kernel: cl_kernel?, _ global: [Int], _ local: [Int]?
+  ) throws -> [LaunchSlice] {
+    guard local == nil, description.kind == .gpu, let kernel else { return LaunchSlice.slices(global, local: local) }
+    var most = 0
+    let status = clGetKernelWorkGroupInfo(
+      kernel, description.deviceID, cl_kernel_work_group_info(CL_KERNEL_WORK_GROUP_SIZE), MemoryLayout<Int>.size,
+      &most, nil)
+    try checkStatus(status, "clGetKernelWorkGroupInfo", description.name)
+    let key = SlicedLaunch(global: global, groupItems: max(1, min(256, most)))
+    if let known = state.slices[key] { return known }
+    let slices = LaunchSlice.slices(global, local: nil, groupItems: key.groupItems)
+    state.slices[key] = slices
+    return slices
   }
 
   /// Enqueues a kernel whose arguments are set, and counts it.
   func enqueue(
-    _ state: inout State, _ kernel: cl_kernel, _ name: String, _ slices: [LaunchSlice], local: [Int]?,
-    cost: () -> LaunchCost?
+    _ state: inout State, _ kernel: cl_kernel, _ name: String, _ slices: [LaunchSlice], cost: () -> LaunchCost?
   ) throws {
     for (index, slice) in slices.enumerated() {
       var event: cl_event?
       let status = withUnsafeMutablePointer(to: &event) { event in
         clEnqueueNDRangeKernel(
-          state.queue, kernel, cl_uint(slice.global.count), slice.offset, slice.global, local, 0, nil,
+          state.queue, kernel, cl_uint(slice.global.count), slice.offset, slice.global, slice.local, 0, nil,
           state.isProfiling ? event : nil)
       }
       if status != CL_SUCCESS {

@@ -42,14 +42,19 @@ package struct TiledConvolution: ConvolutionKernels {
     package var operands: Int { operand == nil ? 4 + 4 * across : 8 + 4 * across }
     package var fetched: Int { 4 * (quads(rows) + quads(columns)) }
 
-    /// Quads of `extent` rows or columns that a work-item fetches for a step, at most: whole words of them.
-    package func quads(_ extent: Int) -> Int { perWord * ((extent * words / 4 + items - 1) / items) }
+    /// Quads of `extent` rows or columns that a work-item fetches for a step, at most: for matrix units whole pairs of words.
+    package func quads(_ extent: Int) -> Int {
+      let together = operand == nil ? 1 : 2 * perWord
+      return together * ((extent * terms / (4 * together) + items - 1) / items)
+    }
 
     /// Local memory of a work-group, by the macros of the kernel: two buffers of tiles, which with `sums` are reused for
     /// those of an affine's gradient or the moments.
     package func localBytes(sums: Bool) -> Int {
-      let padding = operand == nil ? 1 : 2
-      return 16 * max(2 * words * (rows / 4 + columns / 4 + 2 * padding), sums ? 2 * across * items : 0)
+      func quads(_ extent: Int) -> Int {
+        operand == nil ? words * (extent / 4 + 1) : words / 2 * (extent / 2 + 2) + words / 8
+      }
+      return 16 * max(2 * (quads(rows) + quads(columns)), sums ? 2 * across * items : 0)
     }
 
     /// The same with as many terms a step as the device's local memory has room for.

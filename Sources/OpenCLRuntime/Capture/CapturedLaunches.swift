@@ -34,7 +34,7 @@ final class CapturedLaunches {
         switch command {
         case .launch(let launch):
           guard let kernel else { continue }
-          try device.enqueue(&state, kernel, launch.name, launch.slices, local: launch.local) { launch.cost }
+          try device.enqueue(&state, kernel, launch.name, launch.slices) { launch.cost }
         case .copy(let source, let target, let sourceOffset, let offset, let count):
           let status = enqueueCopy(
             queue, from: source.memory, to: target.memory, sourceOffset: sourceOffset, offset: offset,
