@@ -14,12 +14,14 @@ struct TiledKernelResources {
   let localBytes: Int
   /// 32-bit registers of a work-item, estimated by `formula`.
   let registers: Int
+  /// The operands of all terms of a step, which AMD's compiler loads at once where it finds room.
+  let stepOperands: Int
 
   /// How `registers` is estimated.
   static let formula =
-    "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 8 a quad fetched for the next step and 44 for pointers, "
-    + "sizes and loops; in filter gradients 4 a quad, 60, and 8 for an affine. What is not counted was fitted to 110 programs by ptxas "
-    + "12.9 for sm_90 (Scripts/gpu-compile), which it meets within 22"
+    "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 20 for pointers, sizes and loops and 10 a quad "
+    + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, 25 without VX, and 8 a quad, with an "
+    + "affine 5 more. FITTED"
 
   /// Nil for any other kernel.
   init?(_ program: PlannedProgram) {
@@ -51,8 +53,10 @@ struct TiledKernelResources {
     items = tile.items
     localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"))
     let quads = tile.quads(rows) + tile.quads(columns)
-    let rest = isFilterGradient ? 4 * quads + 60 + (has("AFFINE") ? 8 : 0) : 8 * quads + 44
-    registers = tile.accumulators + tile.operands + rest
+    let fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads
+    let affine = has("AFFINE") ? (isFilterGradient ? 0 : 4) + 5 * quads : 0
+    registers = tile.accumulators + tile.operands + fetching + affine
+    stepOperands = 4 * (down + across) * tile.words
   }
 
   /// Parts that a launch cuts the terms into.
@@ -104,16 +108,18 @@ struct GPULimits {
       ], note: spills ? "*" : "")
   }
 
-  /// AMD Instinct MI200 instruction set architecture; LLVM's AMDGPU backend.
+  /// AMD Instinct MI200 instruction set architecture; LLVM's AMDGPU backend, whose spilled registers go to accumulation
+  /// registers first.
   static let amd = GPULimits(
     name: "AMD CDNA2",
     explanation:
-      "four SIMDs of 512 registers a lane in portions of 8, at most 256 a wave without accumulation registers; "
-      + "8 waves of 64 a SIMD, 16 groups, 64 KiB in portions of 512 B"
+      "four SIMDs of 512 registers a lane in portions of 8, accumulation registers among them; registers as above and "
+      + "4·(RM + RN)·TK more, as clang loads all operands of a step at once; 8 waves of 64 a SIMD, 16 groups, 64 KiB in "
+      + "portions of 512 B"
   ) { kernel in
     let waves = (kernel.items + 63) / 64
-    let spills = kernel.registers > 256
-    let wavesByRegisters = 4 * min(8, 512 / roundedUp(min(kernel.registers, 256), to: 8))
+    let spills = kernel.registers > 512
+    let wavesByRegisters = 4 * min(8, 512 / roundedUp(min(kernel.registers + kernel.stepOperands, 512), to: 8))
     return Occupancy(
       [
         ("reg", wavesByRegisters / waves), ("local", (64 << 10) / roundedUp(kernel.localBytes, to: 512)),
