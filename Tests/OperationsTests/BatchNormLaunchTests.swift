@@ -1,0 +1,151 @@
+import OpenCLRuntime
+import ReferenceOperations
+import TensorCore
+import Testing
+
+@testable import Operations
+
+extension OperationsTests {
+  /// A batch normalisation in few launches against the same in one launch for each thing that it does.
+  @Suite struct BatchNormLaunchTests {}
+}
+
+extension OperationsTests.BatchNormLaunchTests {
+  /// What is normalised, made anew for each form, as statistics stay with a storage.
+  struct Case: Sendable, CustomTestStringConvertible {
+    var name: String
+    /// Launches of the forward pass: of statistics that nothing is known of the chunks too.
+    var launches: Int
+    /// Leaves, and from them what is normalised.
+    var make: @Sendable (Device) -> (leaves: [Tensor], operand: () -> DeferredTensor)
+    var testDescription: String { name }
+  }
+
+  private static func random(_ shape: [Int], _ seed: UInt64, on device: Device, _ dtype: DType = .float32) -> Tensor {
+    ReferenceTensor.random(shape, seed: seed, range: -1...3).tensor(on: device, dtype: dtype)
+  }
+
+  private static func plain(_ shape: [Int], slope: Float? = nil, _ dtype: DType = .float32) -> Case {
+    Case(name: "\(shape) \(dtype)\(slope == nil ? "" : " behind a leaky ReLU")", launches: 2) { device in
+      let x = random(shape, 401, on: device, dtype)
+      return ([x], { slope.map { x.leakyReLU(slope: $0) } ?? x.deferred })
+    }
+  }
+
+  /// Slabs of a stack, each by a convolution that leaves partial moments or by a copy that does not, and which prefixes
+  /// have been normalised before.
+  private static func stack(
+    _ image: [Int], slabs: [(channels: Int, leavesMoments: Bool)], known: [Int], view: Range<Int>? = nil, launches: Int
+  ) -> Case {
+    let name = "stack of \(slabs.map { "\($0.channels)\($0.leavesMoments ? " left" : "")" }), known \(known)"
+    return Case(name: name + (view.map { ", channels \($0)" } ?? ""), launches: launches) { device in
+      let x = random(image + [16], 402, on: device)
+      let filters = slabs.enumerated().map { random([1, 1, 16, $1.channels], 403 + UInt64($0), on: device) }
+      return (
+        [x] + filters,
+        {
+          let channels = slabs.reduce(0) { $0 + $1.channels }
+          var stack = ChannelStack(shape: Shape(image + [channels]), on: device)
+          for (slab, filter) in zip(slabs, filters) {
+            _ = x.conv2d(
+              filter: filter, into: stack.appendSlab(channels: slab.channels), leavingMoments: slab.leavesMoments)
+            if known.contains(stack.prefix.channels) { _ = stack.prefix.moments() }
+          }
+          return (view.map { stack.prefix.channels($0) } ?? stack.prefix).deferred
+        }
+      )
+    }
+  }
+
+  static let cases: [Case] =
+    [[150, 16], [2, 5, 7, 31], [70, 4], [1, 65, 2], [3, 17, 13, 12], [4099, 8]].map { plain($0) } + [
+      plain([3, 17, 13, 12], slope: 0.2), plain([3, 17, 13, 20], .float16), plain([3, 11, 13, 7], .bfloat16),
+      // As in a dense block: all but the newest slab is known.
+      stack([2, 16, 21], slabs: [(16, false), (16, true)], known: [16], launches: 1),
+      stack([2, 16, 21], slabs: [(16, false), (16, false)], known: [16], launches: 2),
+      // Vectors of another width than a slab alone would have.
+      stack([2, 16, 21], slabs: [(6, false), (16, true), (2, false)], known: [22], launches: 2),
+      stack([2, 16, 21], slabs: [(4, false), (16, true)], known: [4], launches: 1),
+      // Several parts at once: all but the last are finished before.
+      stack([2, 16, 21], slabs: [(16, true), (8, true), (16, true)], known: [], launches: 3),
+      stack([2, 16, 21], slabs: [(16, false), (8, true), (16, false)], known: [], launches: 5),
+      // Nothing is left to be computed.
+      stack([2, 16, 21], slabs: [(16, true), (16, true)], known: [32], launches: 1),
+      // A part of what is known, and of what is not.
+      stack([2, 16, 21], slabs: [(16, false), (16, false)], known: [16], view: 5..<29, launches: 2),
+    ]
+
+  private struct Pass {
+    var values: [String: [Float]]
+    var launches: Int
+  }
+
+  /// A pass forward and backward.
+  ///
+  /// - Parameter readers: kernels that read the normalised values; each hands a gradient of its own to the affine.
+  private static func run(
+    _ test: Case, on device: Device, momentum: Float, readers: Int,
+    _ normalize: (DeferredTensor, _ gamma: Tensor, _ beta: Tensor, MovingMoments) -> DeferredTensor
+  ) throws -> Pass {
+    poisonFreeMemory(on: device)
+    let (leaves, operand) = test.make(device)
+    let tape = Tape()
+    var launches = 0
+    let (result, inputs, moving) = Tape.$current.withValue(tape) {
+      leaves.forEach(tape.watch)
+      let x = operand()
+      let channels = x.channels
+      let gamma = random([channels], 411, on: device)
+      let beta = random([channels], 412, on: device)
+      let mean = GuardedMemory(ReferenceTensor.random([channels], seed: 413), margins: (0, 0), on: device)
+      let variance = GuardedMemory(ReferenceTensor.random([channels], seed: 414), margins: (0, 0), on: device)
+      [gamma, beta].forEach(tape.watch)
+      let before = device.counters.launches
+      let y = normalize(
+        x, gamma, beta, MovingMoments(mean: mean.tensor, variance: variance.tensor, momentum: momentum))
+      launches = device.counters.launches - before
+      var values = y.relu().copied()
+      for _ in 1..<readers { values = values.adding(y.copied()) }
+      return (values, leaves + [gamma, beta], [mean, variance])
+    }
+    let seed = random(result.shape.dimensions, 415, on: device, result.dtype)
+    let gradients = tape.gradients(of: result, seed: seed)
+    var values = ["value": try result.floats()]
+    for (index, input) in inputs.enumerated() { values["gradient \(index)"] = try gradients[input]?.floats() ?? [] }
+    for (name, memory) in zip(["moving mean", "moving variance"], moving) {
+      values[name] = try memory.tensor.floats()
+      #expect(try memory.neighboursAreUntouched(), "memory beside \(name)")
+    }
+    return Pass(values: values, launches: launches)
+  }
+
+  private static let imitatedGPU = Result { try FinishingLaunchTests.imitatedGPU() }
+
+  /// On the device of the tests, and on one that shares chunks among work-items as GPUs do.
+  @Test(arguments: cases, [false, true])
+  func equalsItsPartsInBits(_ test: Case, imitatesGPU: Bool) throws {
+    let device = imitatesGPU ? try Self.imitatedGPU.get() : device
+    for (momentum, readers) in [(Float(0.99), 1), (0, 2), (0.5, 3)] {
+      let parts = try Self.run(test, on: device, momentum: momentum, readers: readers) { x, gamma, beta, moving in
+        let moments = x.moments()
+        moving.mean.updateMoving(with: moments.mean, momentum: moving.momentum)
+        moving.variance.updateMoving(with: moments.variance, momentum: moving.momentum)
+        let affine = moments.fold(gamma: gamma, beta: beta, epsilon: 1.001e-5)
+        // Somebody asks for its gradient, which therefore is computed.
+        Tape.current?.watch(affine)
+        return x.affine(affine)
+      }
+      let whole = try Self.run(test, on: device, momentum: momentum, readers: readers) { x, gamma, beta, moving in
+        x.batchNormalized(gamma: gamma, beta: beta, epsilon: 1.001e-5, updating: moving)
+      }
+      #expect(whole.launches == test.launches)
+      #expect(whole.values.count == parts.values.count)
+      for (name, values) in whole.values {
+        #expect(!values.isEmpty && values.allSatisfy(\.isFinite), "\(name)")
+        #expect(
+          values.map(\.bitPattern) == parts.values[name]?.map(\.bitPattern),
+          "\(name), momentum \(momentum), \(readers) readers")
+      }
+    }
+  }
+}
