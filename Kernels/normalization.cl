@@ -113,25 +113,30 @@ kernel void fold(global const float *mean, int meanOffset, global const float *v
   affine[2 * channels + c] = beta[betaOffset + c];
 }
 
-// From the gradient of the affine rows to those of mean, variance, gamma and beta.
+// From the gradient of the affine rows to those of mean, variance, gamma and beta, of VEC channels from c on.
 // flags: 1 mean, 2 variance, 4 gamma, 8 beta wanted; the same shifted by 4: add to what is there.
+#define FOLD_GRADIENT(dcentre, dscale, dshift, c)                                                                      \
+  {                                                                                                                    \
+    const vfloat inverse = 1.0f / sqrt(VLOAD(variance + varianceOffset + (c)) + epsilon);                              \
+    const vfloat dv = (dscale)*VLOAD(gamma + gammaOffset + (c)) * -0.5f * inverse * inverse * inverse;                 \
+    ADD_IF_WANTED(0, dcentre, dmean + dmeanOffset + (c));                                                              \
+    ADD_IF_WANTED(1, dv, dvariance + dvarianceOffset + (c));                                                           \
+    ADD_IF_WANTED(2, (dscale)*inverse, dgamma + dgammaOffset + (c));                                                   \
+    ADD_IF_WANTED(3, dshift, dbeta + dbetaOffset + (c));                                                               \
+  }
+#define ADD_IF_WANTED(bit, v, p)                                                                                       \
+  {                                                                                                                    \
+    if (flags & (1 << bit))                                                                                            \
+      VSTORE(COMBINE(flags &(16 << bit), VLOAD(p), v), p);                                                             \
+  }
+
 kernel void fold_gradient(global const float *daffine, int daffineOffset, global const float *variance,
                           int varianceOffset, global const float *gamma, int gammaOffset, float epsilon, int channels,
                           global float *dmean, int dmeanOffset, global float *dvariance, int dvarianceOffset,
                           global float *dgamma, int dgammaOffset, global float *dbeta, int dbetaOffset, int flags) {
-  const int c = get_global_id(0);
-  const float inverse = 1.0f / sqrt(variance[varianceOffset + c] + epsilon);
-  const float dscale = daffine[daffineOffset + channels + c];
-  if (flags & 1)
-    dmean[dmeanOffset + c] = COMBINE(flags & 16, dmean[dmeanOffset + c], daffine[daffineOffset + c]);
-  if (flags & 2) {
-    const float dv = dscale * gamma[gammaOffset + c] * -0.5f * inverse * inverse * inverse;
-    dvariance[dvarianceOffset + c] = COMBINE(flags & 32, dvariance[dvarianceOffset + c], dv);
-  }
-  if (flags & 4)
-    dgamma[dgammaOffset + c] = COMBINE(flags & 64, dgamma[dgammaOffset + c], dscale * inverse);
-  if (flags & 8)
-    dbeta[dbetaOffset + c] = COMBINE(flags & 128, dbeta[dbetaOffset + c], daffine[daffineOffset + 2 * channels + c]);
+  const int c = get_global_id(0) * VEC;
+  global const float *d = daffine + daffineOffset + c;
+  FOLD_GRADIENT(VLOAD(d), VLOAD(d + channels), VLOAD(d + 2 * channels), c);
 }
 
 // moving = momentum * moving + (1 - momentum) * batch. The multiply-add is written out, as in `moments_partial`: the
@@ -223,12 +228,10 @@ kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStr
 #endif
 }
 
-// Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift.
-kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, int channels,
-                                          global const float *affine, int affineOffset, global float *daffine,
-                                          int daffineOffset, int accumulate) {
-  SHARED_SUMS;
-  const int c = get_global_id(0) * VEC;
+// Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift. What one
+// work-item adds of the two sums, with compensated summation.
+INLINE void share_of_affine_sums(global const float *sums, int chunks, int channels, int c, vfloat *shift,
+                                 vfloat *scale) {
   vfloat sumShift = 0.0f, restShift = 0.0f, sumScale = 0.0f, restScale = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const vfloat a = VLOAD(sums + (long)i * 2 * channels + c) - restShift;
@@ -240,6 +243,17 @@ kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, 
     restScale = (nextScale - sumScale) - b;
     sumScale = nextScale;
   }
+  *shift = sumShift;
+  *scale = sumScale;
+}
+
+kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, int channels,
+                                          global const float *affine, int affineOffset, global float *daffine,
+                                          int daffineOffset, int accumulate) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  vfloat sumShift, sumScale;
+  share_of_affine_sums(sums, chunks, channels, c, &sumShift, &sumScale);
   sumShift = GROUP_SUM(sumShift);
   sumScale = GROUP_SUM(sumScale);
   if (FIRST_CHUNK > 0)
@@ -254,4 +268,24 @@ kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, 
   VSTORE(dcentre, target);
   VSTORE(sumScale, target + channels);
   VSTORE(sumShift, target + 2 * channels);
+}
+
+// affine_gradient and fold_gradient in one launch, for affines whose gradient nobody else adds to or reads.
+kernel WIDE TOGETHER void batch_norm_fold_gradient(global const float *sums, int chunks, int channels,
+                                                   global const float *affine, int affineOffset,
+                                                   global const float *variance, int varianceOffset,
+                                                   global const float *gamma, int gammaOffset, float epsilon,
+                                                   global float *dmean, int dmeanOffset, global float *dvariance,
+                                                   int dvarianceOffset, global float *dgamma, int dgammaOffset,
+                                                   global float *dbeta, int dbetaOffset, int flags) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  vfloat sumShift, sumScale;
+  share_of_affine_sums(sums, chunks, channels, c, &sumShift, &sumScale);
+  sumShift = GROUP_SUM(sumShift);
+  sumScale = GROUP_SUM(sumScale);
+  if (FIRST_CHUNK > 0)
+    return;
+  const vfloat dcentre = -VLOAD(affine + affineOffset + channels + c) * sumShift;
+  FOLD_GRADIENT(dcentre, sumScale, sumShift, c);
 }

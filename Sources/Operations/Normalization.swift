@@ -212,7 +212,9 @@ extension Moments {
   private func recordFold(to affine: Tensor, gamma: Tensor, beta: Tensor, epsilon: Float) {
     let (mean, variance, device, channels) = (mean, variance, mean.device, affine.channels)
     Tape.record("fold", inputs: [mean, variance, gamma, beta], outputs: [affine]) { store in
-      guard let daffine = store.gradient(of: affine) else { return }
+      let sums = store.takePostponed(AffineGradient.self, for: affine)
+      let daffine = sums == nil ? store.gradient(of: affine) : nil
+      guard sums != nil || daffine != nil else { return }
       let dmean = store.destination(for: mean)
       let dvariance = store.destination(for: variance)
       let dgamma = store.destination(for: gamma)
@@ -223,13 +225,21 @@ extension Moments {
         flags |= 1 << bit
         if destination.accumulate { flags |= 16 << bit }
       }
-      device.launch(
-        .normalization, "fold_gradient", options: "-D VEC=1", global: [channels], local: device.independent(1),
-        daffine.vectorArguments + variance.vectorArguments + gamma.vectorArguments + [
-          .float(epsilon), .int(channels),
-        ] + (dmean?.tensor ?? affine).vectorArguments + (dvariance?.tensor ?? affine).vectorArguments
-          + (dgamma?.tensor ?? affine).vectorArguments + (dbeta?.tensor ?? affine).vectorArguments + [.int(flags)],
-        cost: LaunchCost("fold gradient [\(channels)]"))
+      let given = variance.vectorArguments + gamma.vectorArguments + [.float(epsilon)]
+      let targets =
+        [dmean, dvariance, dgamma, dbeta].flatMap { ($0?.tensor ?? affine).vectorArguments } + [.int(flags)]
+      if let sums {
+        let launch = sums.launch
+        device.launch(
+          .normalization, "batch_norm_fold_gradient", options: launch.options, global: launch.global,
+          local: launch.local, sums.arguments + given + targets,
+          cost: LaunchCost("fold gradient [\(channels)]", bytes: Double(sums.byteCount)))
+      } else if let daffine {
+        device.launch(
+          .normalization, "fold_gradient", options: "-D VEC=1", global: [channels], local: device.independent(1),
+          daffine.vectorArguments + given + [.int(channels)] + targets,
+          cost: LaunchCost("fold gradient [\(channels)]"))
+      }
     }
   }
 }

@@ -77,7 +77,10 @@ extension OperationsTests.BatchNormLaunchTests {
 
   private struct Pass {
     var values: [String: [Float]]
+    /// Of the normalisation.
     var launches: Int
+    /// Of the whole pass backwards.
+    var backwardLaunches: Int
   }
 
   /// A pass forward and backward.
@@ -109,14 +112,16 @@ extension OperationsTests.BatchNormLaunchTests {
       return (values, leaves + [gamma, beta], [mean, variance])
     }
     let seed = random(result.shape.dimensions, 415, on: device, result.dtype)
+    let before = device.counters.launches
     let gradients = tape.gradients(of: result, seed: seed)
+    let backwardLaunches = device.counters.launches - before
     var values = ["value": try result.floats()]
     for (index, input) in inputs.enumerated() { values["gradient \(index)"] = try gradients[input]?.floats() ?? [] }
     for (name, memory) in zip(["moving mean", "moving variance"], moving) {
       values[name] = try memory.tensor.floats()
       #expect(try memory.neighboursAreUntouched(), "memory beside \(name)")
     }
-    return Pass(values: values, launches: launches)
+    return Pass(values: values, launches: launches, backwardLaunches: backwardLaunches)
   }
 
   private static let imitatedGPU = Result { try FinishingLaunchTests.imitatedGPU() }
@@ -139,6 +144,8 @@ extension OperationsTests.BatchNormLaunchTests {
         x.batchNormalized(gamma: gamma, beta: beta, epsilon: 1.001e-5, updating: moving)
       }
       #expect(whole.launches == test.launches)
+      // One reader's sums are added up where the fold's gradient is computed.
+      #expect(parts.backwardLaunches - whole.backwardLaunches == (readers == 1 ? 1 : 0))
       #expect(whole.values.count == parts.values.count)
       for (name, values) in whole.values {
         #expect(!values.isEmpty && values.allSatisfy(\.isFinite), "\(name)")
@@ -147,5 +154,55 @@ extension OperationsTests.BatchNormLaunchTests {
           "\(name), momentum \(momentum), \(readers) readers")
       }
     }
+  }
+
+  /// The rows of the affine step are read by an operation of their own too, before or after the values.
+  @Test(arguments: [false, true])
+  func affineWithAnotherReader(readsRowsFirst: Bool) throws {
+    func gradients(isWatched: Bool) throws -> [[UInt32]] {
+      let x = Self.random([6, 5, 7], 421, on: device)
+      let gamma = Self.random([7], 422, on: device)
+      let beta = Self.random([7], 423, on: device)
+      let weights = (Self.random([6, 5, 7], 424, on: device), Self.random([3, 7], 425, on: device))
+      let (_, gradients) = valueWithGradients(at: [x, gamma, beta]) {
+        let y = x.batchNormalized(gamma: gamma, beta: beta, epsilon: 1e-3)
+        guard let affine = y.prologue.affine else { return x.sum() }
+        if isWatched { Tape.current?.watch(affine) }
+        func values() -> Tensor { y.materialized().multiplied(by: weights.0).sum() }
+        func rows() -> Tensor { affine.multiplied(by: weights.1).sum() }
+        if readsRowsFirst {
+          let sum = rows()
+          return sum + values()
+        }
+        let sum = values()
+        return sum + rows()
+      }
+      return try [x, gamma, beta].map { try gradients[$0]?.floats().map(\.bitPattern) ?? [] }
+    }
+    let expected = try gradients(isWatched: true)
+    #expect(expected.map(\.count) == [210, 7, 7])
+    #expect(try gradients(isWatched: false) == expected)
+  }
+
+  /// A gradient of an affine that somebody asks for is there after the pass, and is that of a leaf of its values.
+  @Test func watchedAffineHasItsGradient() throws {
+    let x = Self.random([6, 5, 7], 431, on: device)
+    let gamma = Self.random([7], 432, on: device)
+    let beta = Self.random([7], 433, on: device)
+    let weights = Self.random([6, 5, 7], 434, on: device)
+    var rows: Tensor?
+    let (_, gradients) = valueWithGradients(at: [gamma]) {
+      let y = x.batchNormalized(gamma: gamma, beta: beta, epsilon: 1e-3)
+      rows = y.prologue.affine
+      if let rows { Tape.current?.watch(rows) }
+      return y.materialized().multiplied(by: weights).sum()
+    }
+    let affine = try #require(rows)
+    let (_, leaf) = valueWithGradients(at: [affine]) {
+      x.affine(affine).materialized().multiplied(by: weights).sum()
+    }
+    let expected = try leaf[affine]?.floats() ?? []
+    #expect(expected.count == 21)
+    #expect(try gradients[affine]?.floats() == expected)
   }
 }
