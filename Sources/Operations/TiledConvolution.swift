@@ -76,18 +76,22 @@ package struct TiledConvolution: ConvolutionKernels {
       ]
     }
 
+    /// Rows that are computed for so many.
+    func padded(_ rows: Int) -> Int { (rows + self.rows - 1) / self.rows * self.rows }
+
     func groups(_ rows: Int, _ columns: Int) -> Int {
       (rows + self.rows - 1) / self.rows * ((columns + self.columns - 1) / self.columns)
     }
   }
 
   /// The tiles that `tile` picks from, with fewer terms where local memory is small: medium, tall, large, two narrow ones,
-  /// and two for small work-groups.
+  /// two for small work-groups, and a narrow one that the 144 or 147 rows of a filter gradient with 16 channels under
+  /// 3×3 taps, or three under 7×7, fill.
   package static let tiles = [
     Tile(rows: 64, columns: 64, down: 2), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32, down: 2),
     Tile(rows: 256, columns: 16),
-    Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16),
+    Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16), Tile(rows: 160, columns: 16),
   ]
 
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
@@ -99,7 +103,7 @@ package struct TiledConvolution: ConvolutionKernels {
       switch (device.maximumWorkGroupSize, columns) {
       case (..<64, _): 6
       case (..<256, _): 5
-      case (_, ...16): 4
+      case (_, ...16): tiles[7].padded(rows) < tiles[4].padded(rows) ? 7 : 4
       case (_, ...32): 3
       case (_, 65...) where filled(with: tiles[2]): 2
       default: filled(with: tiles[1]) ? 1 : 0
@@ -119,6 +123,7 @@ package struct TiledConvolution: ConvolutionKernels {
       Tile(rows: 256, columns: 16, down: 2, terms: 16, operand: operand),
       Tile(rows: 32, columns: 32, terms: terms, operand: operand),
       Tile(rows: 32, columns: 16, terms: 16, operand: operand),
+      Tile(rows: 160, columns: 16, terms: 16, operand: operand),
     ]
   }
 
