@@ -373,7 +373,7 @@ typedef struct {
   int count, channel;
   // The pixel below their tap, seen from that below the first tap, and the elements from there to the terms.
   int row, column;
-  long offset;
+  int offset;
   // Their tap in the filter, of a gradient.
   int tap;
 } Terms;
@@ -396,7 +396,7 @@ INLINE Terms terms_from(const Source *s, int tapRow, int tapColumn, int k) {
 #endif
   terms.row = GRADIENT ? -tapRow : tapRow;
   terms.column = GRADIENT ? -tapColumn : tapColumn;
-  terms.offset = (long)(terms.row * s->width + terms.column) * s->stride + terms.channel;
+  terms.offset = (terms.row * s->width + terms.column) * s->stride + terms.channel;
   return terms;
 }
 
@@ -487,13 +487,13 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   // The pixel below the first tap of each row that this work-item fetches, and where that lies.
   const int ka = FIRST_TERM;
   int row[SLOTS_A], column[SLOTS_A];
-  long pixelOffset[SLOTS_A];
+  global const stored *pixel[SLOTS_A];
 #pragma unroll
   for (int s = 0; s < SLOTS_A; s++) {
     const int m = m0 + INDEX_OF(s, ROWS_TOGETHER);
     row[s] = OUTSIDE;
     column[s] = 0;
-    pixelOffset[s] = 0;
+    pixel[s] = source.x;
     if (m < pixels && HAS_A(s)) {
 #if GRADIENT
       row[s] = m / columns % rows + (phaseRow + padTop - source.firstTapRow) / SH;
@@ -502,23 +502,22 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
       row[s] = m / columns % rows * SH - padTop;
       column[s] = m % columns * SW - padLeft;
 #endif
-      pixelOffset[s] =
-          (((long)(m / columns / rows) * source.height + row[s]) * source.width + column[s]) * source.stride;
+      pixel[s] += (((long)(m / columns / rows) * source.height + row[s]) * source.width + column[s]) * source.stride;
     }
   }
   // The column of each quad of the filter that it fetches, at most `outputs` there, and where the quad lies.
   int outputsLeft[SLOTS_B];
-  long filterOffset[SLOTS_B];
+  int filterOffset[SLOTS_B];
 #pragma unroll
   for (int s = 0; s < SLOTS_B; s++) {
 #if GRADIENT
     const int n = n0 + INDEX_OF(s, 1);
     outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
-    filterOffset[s] = (long)n * source.channels;
+    filterOffset[s] = n * source.channels;
 #else
     const int n = n0 + QUAD_OF(s, TN) * 4;
     outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
-    filterOffset[s] = (long)TERM_OF(s, TN) * outputs + n;
+    filterOffset[s] = TERM_OF(s, TN) * outputs + n;
 #endif
   }
 
@@ -570,7 +569,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
         inside[s] = reaches(&source, row[s], column[s], &terms);
-        nextA[s] = fetch_quad(source.x + (pixelOffset[s] + terms.offset), inside[s] ? terms.count : 0, VX);
+        nextA[s] = fetch_quad(pixel[s] + terms.offset, inside[s] ? terms.count : 0, VX);
       }
 #else
       Terms terms[4];
@@ -598,7 +597,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
         for (int j = 0; j < 4; j++) {
           lanes[j] = 0;
           if (terms[j].count > 0 & reaches(&source, row[s], column[s], &terms[j])) {
-            lanes[j] = source.x[pixelOffset[s] + terms[j].offset];
+            lanes[j] = pixel[s][terms[j].offset];
             inside[s] |= 1 << j;
           }
         }
@@ -829,14 +828,15 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
   const int mQuad = item % (TM / 4);
   const int nQuad = item % (TN / 4);
   int tapRow[4], tapColumn[4], c[4];
-  long tapOffset[4];
+  global const stored *tap[4];
 #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int m = m0 + 4 * mQuad + j;
     tapRow[j] = m < rows ? m / channels / KW : OUTSIDE;
     tapColumn[j] = m / channels % KW;
     c[j] = m % channels;
-    tapOffset[j] = (long)((tapRow[j] - padTop) * width + tapColumn[j] - padLeft) * xStride + c[j];
+    tap[j] =
+        x + xOffset + ((long)((m < rows ? tapRow[j] : 0) - padTop) * width + tapColumn[j] - padLeft) * xStride + c[j];
   }
 #if AFFINE
   affine += affineOffset;
@@ -880,10 +880,10 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
         const int used = HAS_A(s) & (TERM_OF(s, TM) < pixelsLeft);
         const int r0 = row[s] * SH;
         const int q0 = column[s] * SW;
-        const long pixelOffset = (long)((imageRow[s] + r0) * width + q0) * xStride;
+        const long below = (long)((imageRow[s] + r0) * width + q0) * xStride;
 #if VX
         inside[s] = used & REACHES(0);
-        nextA[s] = fetch_quad(x + xOffset + (pixelOffset + tapOffset[0]), inside[s] ? 4 : 0, VX);
+        nextA[s] = fetch_quad(tap[0] + below, inside[s] ? 4 : 0, VX);
 #else
         stored lanes[4];
         inside[s] = 0;
@@ -891,7 +891,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
         for (int j = 0; j < 4; j++) {
           lanes[j] = 0;
           if (used & REACHES(j)) {
-            lanes[j] = x[xOffset + (pixelOffset + tapOffset[j])];
+            lanes[j] = tap[j][below];
             inside[s] |= 1 << j;
           }
         }

@@ -36,32 +36,44 @@ kernel WIDE void moments_partial(global const stored *x, int xOffset, int xStrid
 // The work-items of the finishing kernels are (channel vectors, SHARE); see `common.cl`.
 
 // Mean and biased variance from the chunks, by Chan's formula: var * M = sum of squares + sum of n (mean_i - mean)^2.
-kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunks, int rows, int chunkRows,
-                                         int hasCounts, int channels, global float *mean, int meanOffset,
-                                         global float *variance, int varianceOffset) {
-  SHARED_SUMS;
-  const int c = get_global_id(0) * VEC;
-  global const float *counts = partials + (long)chunks * 2 * channels;
+// What one work-item adds of the two sums, with compensated summation; `hasCounts`: the chunks' rows lie behind them.
+#define ROWS_OF_CHUNK(i)                                                                                               \
+  (hasCounts ? partials[(long)chunks * 2 * channels + i] : (float)min((long)chunkRows, rows - (long)i * chunkRows))
+INLINE vfloat share_of_sum(global const float *partials, int chunks, int rows, int chunkRows, int hasCounts,
+                           int channels, int c) {
   vfloat sum = 0.0f, rest = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
-    const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
+    const float n = ROWS_OF_CHUNK(i);
     const vfloat term = fma(VLOAD(partials + (long)i * 2 * channels + c), (vfloat)(n), -rest);
     const vfloat next = sum + term;
     rest = (next - sum) - term;
     sum = next;
   }
-  const vfloat m = GROUP_SUM(sum) / (float)rows;
-  vfloat squares = 0.0f;
-  rest = 0.0f;
+  return sum;
+}
+INLINE vfloat share_of_squares(global const float *partials, int chunks, int rows, int chunkRows, int hasCounts,
+                               int channels, int c, vfloat mean) {
+  vfloat squares = 0.0f, rest = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
-    const float n = hasCounts ? counts[i] : (float)min((long)chunkRows, rows - (long)i * chunkRows);
-    const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - m;
+    const float n = ROWS_OF_CHUNK(i);
+    const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - mean;
     const vfloat term = fma(d * d, (vfloat)(n), VLOAD(partials + ((long)i * 2 + 1) * channels + c)) - rest;
     const vfloat next = squares + term;
     rest = (next - squares) - term;
     squares = next;
   }
-  squares = GROUP_SUM(squares);
+  return squares;
+}
+
+kernel WIDE TOGETHER void moments_finish(global const float *partials, int chunks, int rows, int chunkRows,
+                                         int hasCounts, int channels, global float *mean, int meanOffset,
+                                         global float *variance, int varianceOffset) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  const vfloat sum = share_of_sum(partials, chunks, rows, chunkRows, hasCounts, channels, c);
+  const vfloat m = GROUP_SUM(sum) / (float)rows;
+  const vfloat part = share_of_squares(partials, chunks, rows, chunkRows, hasCounts, channels, c, m);
+  const vfloat squares = GROUP_SUM(part);
   if (FIRST_CHUNK == 0) {
     VSTORE(m, mean + meanOffset + c);
     VSTORE(squares / (float)rows, variance + varianceOffset + c);
@@ -91,42 +103,89 @@ kernel WIDE void moments_gradient(global const stored *x, int xOffset, int xStri
 }
 
 // affine rows: centre = mean, scale = gamma / sqrt(variance + epsilon), shift = beta. One work-item per channel.
+#define FOLDED_SCALE(gamma, variance, epsilon) ((gamma) / sqrt((variance) + (epsilon)))
 kernel void fold(global const float *mean, int meanOffset, global const float *variance, int varianceOffset,
                  global const float *gamma, int gammaOffset, global const float *beta, int betaOffset, float epsilon,
                  int channels, global float *affine) {
   const int c = get_global_id(0);
   affine[c] = mean[meanOffset + c];
-  affine[channels + c] = gamma[gammaOffset + c] / sqrt(variance[varianceOffset + c] + epsilon);
+  affine[channels + c] = FOLDED_SCALE(gamma[gammaOffset + c], variance[varianceOffset + c], epsilon);
   affine[2 * channels + c] = beta[betaOffset + c];
 }
 
-// From the gradient of the affine rows to those of mean, variance, gamma and beta.
+// From the gradient of the affine rows to those of mean, variance, gamma and beta, of VEC channels from c on.
 // flags: 1 mean, 2 variance, 4 gamma, 8 beta wanted; the same shifted by 4: add to what is there.
+#define FOLD_GRADIENT(dcentre, dscale, dshift, c)                                                                      \
+  {                                                                                                                    \
+    const vfloat inverse = 1.0f / sqrt(VLOAD(variance + varianceOffset + (c)) + epsilon);                              \
+    const vfloat dv = (dscale)*VLOAD(gamma + gammaOffset + (c)) * -0.5f * inverse * inverse * inverse;                 \
+    ADD_IF_WANTED(0, dcentre, dmean + dmeanOffset + (c));                                                              \
+    ADD_IF_WANTED(1, dv, dvariance + dvarianceOffset + (c));                                                           \
+    ADD_IF_WANTED(2, (dscale)*inverse, dgamma + dgammaOffset + (c));                                                   \
+    ADD_IF_WANTED(3, dshift, dbeta + dbetaOffset + (c));                                                               \
+  }
+#define ADD_IF_WANTED(bit, v, p)                                                                                       \
+  {                                                                                                                    \
+    if (flags & (1 << bit))                                                                                            \
+      VSTORE(COMBINE(flags &(16 << bit), VLOAD(p), v), p);                                                             \
+  }
+
 kernel void fold_gradient(global const float *daffine, int daffineOffset, global const float *variance,
                           int varianceOffset, global const float *gamma, int gammaOffset, float epsilon, int channels,
                           global float *dmean, int dmeanOffset, global float *dvariance, int dvarianceOffset,
                           global float *dgamma, int dgammaOffset, global float *dbeta, int dbetaOffset, int flags) {
-  const int c = get_global_id(0);
-  const float inverse = 1.0f / sqrt(variance[varianceOffset + c] + epsilon);
-  const float dscale = daffine[daffineOffset + channels + c];
-  if (flags & 1)
-    dmean[dmeanOffset + c] = COMBINE(flags & 16, dmean[dmeanOffset + c], daffine[daffineOffset + c]);
-  if (flags & 2) {
-    const float dv = dscale * gamma[gammaOffset + c] * -0.5f * inverse * inverse * inverse;
-    dvariance[dvarianceOffset + c] = COMBINE(flags & 32, dvariance[dvarianceOffset + c], dv);
-  }
-  if (flags & 4)
-    dgamma[dgammaOffset + c] = COMBINE(flags & 64, dgamma[dgammaOffset + c], dscale * inverse);
-  if (flags & 8)
-    dbeta[dbetaOffset + c] = COMBINE(flags & 128, dbeta[dbetaOffset + c], daffine[daffineOffset + 2 * channels + c]);
+  const int c = get_global_id(0) * VEC;
+  global const float *d = daffine + daffineOffset + c;
+  FOLD_GRADIENT(VLOAD(d), VLOAD(d + channels), VLOAD(d + 2 * channels), c);
 }
 
-// moving = momentum * moving + (1 - momentum) * batch.
+// moving = momentum * moving + (1 - momentum) * batch. The multiply-add is written out, as in `moments_partial`: the
+// same bits in vectors of any width.
+#define MOVED(old, batch, momentum) fma(old, momentum, (batch) * (1.0f - (momentum)))
 kernel void update_moving(global float *moving, int movingOffset, global const float *batch, int batchOffset,
                           float momentum) {
   const int c = get_global_id(0);
-  const float old = moving[movingOffset + c];
-  moving[movingOffset + c] = old * momentum + batch[batchOffset + c] * (1.0f - momentum);
+  moving[movingOffset + c] = MOVED(moving[movingOffset + c], batch[batchOffset + c], momentum);
+}
+
+// What a batch normalisation does for each channel, in one launch: moments_finish for the channels from `first` on
+// whose chunks are there, `fresh` of them (the others' moments are read), fold, and with `moves` update_moving for mean
+// and variance. `first` and `fresh` are multiples of VEC.
+kernel WIDE TOGETHER void batch_norm_fold(global const float *partials, int chunks, int rows, int chunkRows,
+                                          int hasCounts, int first, int fresh, global float *mean, int meanOffset,
+                                          global float *variance, int varianceOffset, global const float *gamma,
+                                          int gammaOffset, global const float *beta, int betaOffset, float epsilon,
+                                          int channels, global float *affine, global float *movingMean,
+                                          int movingMeanOffset, global float *movingVariance, int movingVarianceOffset,
+                                          float momentum, int moves) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  // All work-items come by the barriers, those of other channels without chunks.
+  const int isFresh = c >= first && c < first + fresh;
+  const int count = isFresh ? chunks : 0;
+  const int from = isFresh ? c - first : 0;
+  const vfloat sum = share_of_sum(partials, count, rows, chunkRows, hasCounts, fresh, from);
+  vfloat m = GROUP_SUM(sum) / (float)rows;
+  const vfloat part = share_of_squares(partials, count, rows, chunkRows, hasCounts, fresh, from, m);
+  vfloat v = GROUP_SUM(part) / (float)rows;
+  if (FIRST_CHUNK > 0)
+    return;
+  if (isFresh) {
+    VSTORE(m, mean + meanOffset + c);
+    VSTORE(v, variance + varianceOffset + c);
+  } else {
+    m = VLOAD(mean + meanOffset + c);
+    v = VLOAD(variance + varianceOffset + c);
+  }
+  VSTORE(m, affine + c);
+  VSTORE(FOLDED_SCALE(VLOAD(gamma + gammaOffset + c), v, epsilon), affine + channels + c);
+  VSTORE(VLOAD(beta + betaOffset + c), affine + 2 * channels + c);
+  if (moves) {
+    global float *p = movingMean + movingMeanOffset + c;
+    VSTORE(MOVED(VLOAD(p), m, (vfloat)(momentum)), p);
+    p = movingVariance + movingVarianceOffset + c;
+    VSTORE(MOVED(VLOAD(p), v, (vfloat)(momentum)), p);
+  }
 }
 
 // y (+)= prologue(x).
@@ -169,12 +228,10 @@ kernel WIDE void prologue_gradient(global const stored *x, int xOffset, int xStr
 #endif
 }
 
-// Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift.
-kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, int channels,
-                                          global const float *affine, int affineOffset, global float *daffine,
-                                          int daffineOffset, int accumulate) {
-  SHARED_SUMS;
-  const int c = get_global_id(0) * VEC;
+// Gradient of the affine rows from the sums of all chunks: dcentre = -scale * sum of h, dscale, dshift. What one
+// work-item adds of the two sums, with compensated summation.
+INLINE void share_of_affine_sums(global const float *sums, int chunks, int channels, int c, vfloat *shift,
+                                 vfloat *scale) {
   vfloat sumShift = 0.0f, restShift = 0.0f, sumScale = 0.0f, restScale = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const vfloat a = VLOAD(sums + (long)i * 2 * channels + c) - restShift;
@@ -186,6 +243,17 @@ kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, 
     restScale = (nextScale - sumScale) - b;
     sumScale = nextScale;
   }
+  *shift = sumShift;
+  *scale = sumScale;
+}
+
+kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, int channels,
+                                          global const float *affine, int affineOffset, global float *daffine,
+                                          int daffineOffset, int accumulate) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  vfloat sumShift, sumScale;
+  share_of_affine_sums(sums, chunks, channels, c, &sumShift, &sumScale);
   sumShift = GROUP_SUM(sumShift);
   sumScale = GROUP_SUM(sumScale);
   if (FIRST_CHUNK > 0)
@@ -200,4 +268,24 @@ kernel WIDE TOGETHER void affine_gradient(global const float *sums, int chunks, 
   VSTORE(dcentre, target);
   VSTORE(sumScale, target + channels);
   VSTORE(sumShift, target + 2 * channels);
+}
+
+// affine_gradient and fold_gradient in one launch, for affines whose gradient nobody else adds to or reads.
+kernel WIDE TOGETHER void batch_norm_fold_gradient(global const float *sums, int chunks, int channels,
+                                                   global const float *affine, int affineOffset,
+                                                   global const float *variance, int varianceOffset,
+                                                   global const float *gamma, int gammaOffset, float epsilon,
+                                                   global float *dmean, int dmeanOffset, global float *dvariance,
+                                                   int dvarianceOffset, global float *dgamma, int dgammaOffset,
+                                                   global float *dbeta, int dbetaOffset, int flags) {
+  SHARED_SUMS;
+  const int c = get_global_id(0) * VEC;
+  vfloat sumShift, sumScale;
+  share_of_affine_sums(sums, chunks, channels, c, &sumShift, &sumScale);
+  sumShift = GROUP_SUM(sumShift);
+  sumScale = GROUP_SUM(sumScale);
+  if (FIRST_CHUNK > 0)
+    return;
+  const vfloat dcentre = -VLOAD(affine + affineOffset + channels + c) * sumShift;
+  FOLD_GRADIENT(dcentre, sumScale, sumShift, c);
 }

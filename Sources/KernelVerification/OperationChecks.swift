@@ -71,6 +71,69 @@ private func normalizationChecks(_ widths: [Int], _ dtype: DType) -> [KernelChec
             // Once from the affine step, once with what comes through the statistics.
             roundings: [0: 2])
         ) { $0[0].batchNormalized(gamma: $0[1], beta: $0[2], epsilon: epsilon).copied() }))
+    // Both readers' gradients add up in the affine's.
+    checks.append(
+      KernelCheck(
+        group,
+        OperationCheck(
+          "batch normalisation of \(shape), read twice",
+          inputs: [.viewable(x, dtype), .viewable(gamma), .viewable(beta)],
+          seed: dy,
+          expected: .init(
+            value: Reference.scale(Reference.batchNorm(x, gamma: gamma, beta: beta, epsilon: Double(epsilon)), by: 2),
+            terms: rows,
+            gradients: [gradient.x, gradient.gamma, gradient.beta].map { (Reference.scale($0, by: 2), rows) },
+            depth: statisticsDepth,
+            // Once from each reader, once with what comes through the statistics.
+            roundings: [0: 3])
+        ) {
+          let y = $0[0].batchNormalized(gamma: $0[1], beta: $0[2], epsilon: epsilon)
+          return y.copied().adding(y.copied())
+        }))
+    let given = (
+      mean: ReferenceTensor.random([channels], seed: 101),
+      variance: ReferenceTensor.random([channels], seed: 102, range: 0.25...2)
+    )
+    let inference = Reference.batchNormInferenceGradient(
+      x, mean: given.mean, variance: given.variance, gamma: gamma, beta: beta, epsilon: Double(epsilon), gradient: dy)
+    checks.append(
+      KernelCheck(
+        group,
+        OperationCheck(
+          "normalisation of \(shape) by given statistics",
+          inputs: [.viewable(x, dtype)] + [given.mean, given.variance, gamma, beta].map { .viewable($0) }, seed: dy,
+          expected: .init(
+            value: Reference.batchNormInference(
+              x, mean: given.mean, variance: given.variance, gamma: gamma, beta: beta, epsilon: Double(epsilon)),
+            terms: 1,
+            gradients: [
+              (inference.x, 1), (inference.fold.mean, rows), (inference.fold.variance, rows),
+              (inference.fold.gamma, rows), (inference.fold.beta, rows),
+            ], depth: 2)
+        ) {
+          $0[0].normalized(
+            with: Moments(mean: $0[1], variance: $0[2]), gamma: $0[3], beta: $0[4], epsilon: epsilon
+          ).copied()
+        }))
+    checks.append(
+      KernelCheck(group, "batch normalisation of \(shape), moving statistics") { device in
+        let moments = Reference.moments(x)
+        let moving = [ReferenceTensor.random([channels], seed: 147), .random([channels], seed: 148)]
+        let memory = moving.map { GuardedMemory($0, margins: (0, 0), on: device) }
+        _ = x.tensor(on: device, dtype: dtype).batchNormalized(
+          gamma: gamma.tensor(on: device), beta: beta.tensor(on: device), epsilon: epsilon,
+          updating: MovingMoments(mean: memory[0].tensor, variance: memory[1].tensor, momentum: 0.75))
+        return try zip(memory, zip(moving, [moments.mean, moments.variance])).flatMap { memory, statistic in
+          [
+            // 0.75 of a value as it is and 0.25 of a sum, of the same size or smaller.
+            try Comparison(
+              "moving statistics", memory.tensor,
+              Reference.movingStatistic(statistic.0, batch: statistic.1, momentum: 0.75),
+              within: tolerance(terms: rows, depth: statisticsDepth)),
+            Comparison("memory beside moving statistics", holds: try memory.neighboursAreUntouched()),
+          ]
+        }
+      })
     checks.append(
       KernelCheck(group, "moving statistics of \(channels) channels") { device in
         let moving = ReferenceTensor.random([channels], seed: 147)

@@ -138,14 +138,36 @@ extension DeferredTensor {
 
 /// The gradient of an affine's rows from per-chunk sums [chunks, 2, channels].
 func finishAffineGradient(sums: Tensor, chunks: Int, affine: Tensor, destination: GradientStore.Destination) {
-  let channels = affine.channels
-  let device = affine.device
-  let launch = FinishingLaunch(channels: channels, chunks: chunks, on: device)
-  device.launch(
-    .normalization, "affine_gradient", options: launch.options, global: launch.global, local: launch.local,
-    [.buffer(sums.storage.buffer), .int(chunks), .int(channels)] + affine.vectorArguments
-      + destination.tensor.vectorArguments + [.int(destination.accumulate ? 1 : 0)],
-    cost: LaunchCost("affine gradient [\(chunks), 2, \(channels)]", bytes: Double(chunks * channels * 8)))
+  destination.write(
+    AffineGradient(
+      sums: sums, chunks: chunks, affine: affine, target: destination.tensor, accumulate: destination.accumulate))
+}
+
+/// The gradient of an affine's rows as sums that have to be added up.
+struct AffineGradient: PostponedContribution {
+  /// [chunks, 2, channels].
+  let sums: Tensor
+  let chunks: Int
+  let affine: Tensor
+  /// Where it goes, [3, channels].
+  let target: Tensor
+  let accumulate: Bool
+
+  var launch: FinishingLaunch { FinishingLaunch(channels: affine.channels, chunks: chunks, on: affine.device) }
+  /// The sums and the affine as kernels take them.
+  var arguments: [KernelArgument] {
+    [.buffer(sums.storage.buffer), .int(chunks), .int(affine.channels)] + affine.vectorArguments
+  }
+  /// What adding them up reads.
+  var byteCount: Int { chunks * affine.channels * 8 }
+
+  func write() {
+    let launch = launch
+    affine.device.launch(
+      .normalization, "affine_gradient", options: launch.options, global: launch.global, local: launch.local,
+      arguments + target.vectorArguments + [.int(accumulate ? 1 : 0)],
+      cost: LaunchCost("affine gradient [\(chunks), 2, \(affine.channels)]", bytes: Double(byteCount)))
+  }
 }
 
 /// Rows a chunk for reductions over rows: small enough for the cache and for many work-items, large enough that the

@@ -72,16 +72,21 @@ struct FinishingLaunch {
   let local: [Int]?
 
   /// - Parameters:
-  ///   - channels: values that come out.
+  ///   - channels: values that come out of the reduction.
+  ///   - first: where they begin among those that the launch is for.
+  ///   - all: values that the launch is for; nil for `channels`. Whether chunks are shared, and so the order of the sums,
+  ///     does not depend on it.
   ///   - chunks: how many partial results go into each.
-  init(channels: Int, chunks: Int, on device: Device) {
-    let vector = RowLaunch.vector(channels, device)
+  init(channels: Int, from first: Int = 0, of all: Int? = nil, chunks: Int, on device: Device) {
     let share = 32
     // With thousands of values there are work-items enough, and a few chunks are soon added.
     let together =
-      !device.isCPU && channels / vector < 4096 && chunks >= share && device.description.maximumWorkGroupSize >= share
+      !device.isCPU && channels / RowLaunch.vector(channels, device) < 4096 && chunks >= share
+      && device.description.maximumWorkGroupSize >= share
+    let all = all ?? channels
+    let vector = [channels, first, all].map { RowLaunch.vector($0, device) }.min() ?? 1
     options = "-D VEC=\(vector)" + (together ? " -D SHARE=\(share)" : "")
-    global = together ? [channels / vector, share] : [channels / vector]
+    global = together ? [all / vector, share] : [all / vector]
     local = together ? [1, share] : device.independent(1)
   }
 }

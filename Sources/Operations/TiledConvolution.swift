@@ -84,8 +84,9 @@ package struct TiledConvolution: ConvolutionKernels {
   /// The tiles that `tile` picks from, with fewer terms where local memory is small: medium, tall, large, two narrow ones,
   /// and two for small work-groups.
   package static let tiles = [
-    Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 64, down: 2),
-    Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32), Tile(rows: 256, columns: 16),
+    Tile(rows: 64, columns: 64, down: 2), Tile(rows: 128, columns: 64, down: 2),
+    Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32, down: 2),
+    Tile(rows: 256, columns: 16),
     Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16),
   ]
 
@@ -131,6 +132,7 @@ package struct TiledConvolution: ConvolutionKernels {
     guard case .tiled(let tile, let given) = device.configuration(of: .forward, g, x.base.dtype, .tiled) else {
       preconditionFailure("no tile")
     }
+    Self.checkOffsets(g, source: x.base)
     let product = TiledProduct(.forward, g, tile)
     let options =
       tile.options(on: device.description) + g.kernelOptions + product.flatOption
@@ -185,6 +187,7 @@ package struct TiledConvolution: ConvolutionKernels {
     guard case .tiled(let tile, let given) = device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) else {
       preconditionFailure("no tile")
     }
+    Self.checkOffsets(g, source: dy)
     let product = TiledProduct(.inputGradient, g, tile)
     let options =
       tile.options(on: device.description) + g.kernelOptions + product.flatOption + " -D GRADIENT=1"
@@ -332,6 +335,15 @@ package struct TiledConvolution: ConvolutionKernels {
 
   /// Rows of the filter gradient's product: pairs of tap and channel.
   static func filterRows(_ g: ConvolutionGeometry) -> Int { g.taps * g.inputs }
+
+  /// `conv_tiled` counts the elements between two taps, and those of the filter, in 32 bits.
+  private static func checkOffsets(_ g: ConvolutionGeometry, source: Tensor) {
+    let row = max(g.width, g.outWidth) * source.pixelStride
+    precondition(
+      g.kernelHeight * row < 1 << 31 && g.taps * g.inputs * g.outputs < 1 << 31,
+      "a \(g.kernelHeight)×\(g.kernelWidth) convolution \(g.inputs)→\(g.outputs) over rows of \(row) values is too large"
+    )
+  }
 
   /// At least 128 pixels a split and at most 64 MiB of partial gradients.
   static func mostSplits(_ g: ConvolutionGeometry) -> Int {

@@ -40,6 +40,11 @@ public final class Tape: @unchecked Sendable {
     kept.insert(tensor.storage.id)
   }
 
+  /// Whether nobody but the operation that made `storage` reads its gradient.
+  fileprivate func isIntermediate(_ storage: Storage) -> Bool {
+    firstProducer[storage.id] != nil && !kept.contains(storage.id) && storage.gradientHome == nil
+  }
+
   /// Whether a gradient flows to `tensor`.
   public func isTracked(_ tensor: Tensor) -> Bool {
     tensor.storage.requiresGradient || tracked.contains(tensor.storage.id)
@@ -90,11 +95,42 @@ extension MemoryLabel {
   package static let activationGradients = MemoryLabel("gradients of activations")
 }
 
+/// A contribution to a gradient that is all there but not in the form of the gradient yet.
+package protocol PostponedContribution {
+  /// Writes the gradient.
+  func write()
+}
+
+/// The place for the first contribution to a gradient until somebody reads or adds to it.
+private final class Postponement {
+  private var contribution: (any PostponedContribution)?
+  private var isOpen = true
+
+  /// False where it is too late.
+  func hold(_ contribution: any PostponedContribution) -> Bool {
+    if isOpen { self.contribution = contribution }
+    return isOpen
+  }
+
+  /// Writes what is held. From now on nothing is.
+  func close() {
+    contribution?.write()
+    (contribution, isOpen) = (nil, false)
+  }
+
+  func take<C: PostponedContribution>(_ type: C.Type) -> C? {
+    guard let taken = contribution as? C else { return nil }
+    (contribution, isOpen) = (nil, false)
+    return taken
+  }
+}
+
 /// Gradients by tensor. A view's gradient is the same view of its storage's gradient.
 public final class GradientStore {
   private struct Entry {
     var gradient: Storage
     var written = RangeSet()
+    var postponement: Postponement?
   }
 
   private let tape: Tape
@@ -110,11 +146,23 @@ public final class GradientStore {
     public let tensor: Tensor
     /// Whether to add to what is there; otherwise its contents are undefined and must be overwritten.
     public let accumulate: Bool
+    private let postponement: Postponement?
 
     /// A place for an operation to write to.
     public init(tensor: Tensor, accumulate: Bool) {
+      self.init(tensor: tensor, accumulate: accumulate, postponement: nil)
+    }
+
+    fileprivate init(tensor: Tensor, accumulate: Bool, postponement: Postponement?) {
       self.tensor = tensor
       self.accumulate = accumulate
+      self.postponement = postponement
+    }
+
+    /// Writes `contribution` now, or leaves that to whoever reads the gradient, who may do with less than that; see
+    /// `GradientStore.takePostponed`.
+    package func write(_ contribution: some PostponedContribution) {
+      if postponement?.hold(contribution) != true { contribution.write() }
     }
   }
 
@@ -124,6 +172,7 @@ public final class GradientStore {
   /// The gradient accumulated so far for `tensor`, or nil when there is none.
   public func gradient(of tensor: Tensor) -> Tensor? {
     guard var entry = entries[tensor.storage.id], entry.written.overlaps(tensor.channelRange) else { return nil }
+    entry.postponement?.close()
     let gaps = entry.written.missing(from: tensor.channelRange)
     if !gaps.isEmpty {
       zero(gaps, of: entry.gradient)
@@ -138,6 +187,7 @@ public final class GradientStore {
   public func destination(for tensor: Tensor) -> Destination? {
     guard tape.isTracked(tensor) else { return nil }
     let storage = tensor.storage
+    entries[storage.id]?.postponement?.close()
     var entry =
       entries[storage.id]
       ?? Entry(
@@ -150,9 +200,18 @@ public final class GradientStore {
     let range = tensor.channelRange
     let accumulate = entry.written.overlaps(range)
     if accumulate { zero(entry.written.missing(from: range), of: entry.gradient) }
+    entry.postponement =
+      !accumulate && tensor.coversStorage && tape.isIntermediate(storage) ? Postponement() : nil
     entry.written.insert(range)
     entries[storage.id] = entry
-    return Destination(tensor: view(of: entry.gradient, like: tensor), accumulate: accumulate)
+    return Destination(
+      tensor: view(of: entry.gradient, like: tensor), accumulate: accumulate, postponement: entry.postponement)
+  }
+
+  /// The gradient of an operation's result where it is one contribution, of that type, and not written yet: for the
+  /// operation, whose gradient may be computed in the same launch. It is not written then, and not to be read.
+  package func takePostponed<C: PostponedContribution>(_ type: C.Type, for tensor: Tensor) -> C? {
+    entries[tensor.storage.id]?.postponement?.take(type)
   }
 
   func hasGradient(_ tensor: Tensor) -> Bool {

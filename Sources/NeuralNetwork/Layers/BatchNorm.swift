@@ -49,9 +49,8 @@ public struct BatchNorm: Module {
     case .training: momentum = self.momentum
     case .reestimation(let batch): momentum = Float(batch) / Float(batch + 1)
     }
-    let moments = x.moments()
-    movingMean.tensor.updateMoving(with: moments.mean, momentum: momentum)
-    movingVariance.tensor.updateMoving(with: moments.variance, momentum: momentum)
-    return x.normalized(with: moments, gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon)
+    return x.batchNormalized(
+      gamma: gamma.tensor, beta: beta.tensor, epsilon: epsilon,
+      updating: MovingMoments(mean: movingMean.tensor, variance: movingVariance.tensor, momentum: momentum))
   }
 }
