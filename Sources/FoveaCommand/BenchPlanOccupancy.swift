@@ -56,14 +56,15 @@ struct TiledKernelResources {
     let quads = tile.quads(rows) + tile.quads(columns)
     let fetching: Int
     let affine: Int
-    if tile.words < tile.terms {
+    let isSixteenBit = operand.map { $0 != .tf32 } ?? false
+    if isSixteenBit {
       (fetching, affine) = (56 + 5 * quads, 3 * quads)
     } else {
       fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads
       affine = (isFilterGradient ? 0 : 4) + 5 * quads
     }
     registers = tile.accumulators + tile.operands + fetching + (has("AFFINE") ? affine : 0)
-    stepOperands = 4 * (down + across) * tile.words
+    stepOperands = 4 * (down + across) * tile.terms
   }
 
   /// Parts that a launch cuts the terms into.
