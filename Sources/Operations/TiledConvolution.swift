@@ -35,7 +35,7 @@ package struct TiledConvolution: ConvolutionKernels {
 
     // Terms in a 32-bit word of a tile in local memory, and words of a step.
     private var perWord: Int { operand?.perWord ?? 1 }
-    var words: Int { terms / perWord }
+    package var words: Int { terms / perWord }
 
     // What a work-item holds in 32-bit registers: sums, the operands of a step, and what it fetches for the next one.
     package var accumulators: Int { 16 * down * across }
