@@ -20,7 +20,7 @@ struct TiledKernelResources {
   /// How `registers` is estimated.
   static let formula =
     "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 20 for pointers, sizes and loops and 10 a quad "
-    + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, 25 without VX, and 8 a quad, with an "
+    + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, without VX 55, and 8 a quad, with an "
     + "affine 5 more; with 16-bit matrix units 56, 5 a quad and with an affine 3 more. Fitted to what ptxas 12.9 takes for sm_90 "
     + "(Scripts/gpu-compile, 2026-11-26): within 15 for 45 programs with float32 products, 32 for 37 of tf32, 38 for 62 of 16 bits"
 
