@@ -20,8 +20,9 @@ struct TiledKernelResources {
   /// How `registers` is estimated.
   static let formula =
     "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 20 for pointers, sizes and loops and 10 a quad "
-    + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, 25 without VX, and 8 a quad, with an "
-    + "affine 5 more. FITTED"
+    + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, without VX 55, and 8 a quad, with an "
+    + "affine 5 more; with 16-bit matrix units 56, 5 a quad and with an affine 3 more. Fitted to what ptxas 12.9 takes for sm_90 "
+    + "(Scripts/gpu-compile, 2026-11-26): within 15 for 45 programs with float32 products, 32 for 37 of tf32, 38 for 62 of 16 bits"
 
   /// Nil for any other kernel.
   init?(_ program: PlannedProgram) {
@@ -53,10 +54,17 @@ struct TiledKernelResources {
     items = tile.items
     localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"))
     let quads = tile.quads(rows) + tile.quads(columns)
-    let fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads
-    let affine = has("AFFINE") ? (isFilterGradient ? 0 : 4) + 5 * quads : 0
-    registers = tile.accumulators + tile.operands + fetching + affine
-    stepOperands = 4 * (down + across) * tile.words
+    let fetching: Int
+    let affine: Int
+    let isSixteenBit = operand.map { $0 != .tf32 } ?? false
+    if isSixteenBit {
+      (fetching, affine) = (56 + 5 * quads, 3 * quads)
+    } else {
+      fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads
+      affine = (isFilterGradient ? 0 : 4) + 5 * quads
+    }
+    registers = tile.accumulators + tile.operands + fetching + (has("AFFINE") ? affine : 0)
+    stepOperands = 4 * (down + across) * tile.terms
   }
 
   /// Parts that a launch cuts the terms into.
