@@ -38,7 +38,7 @@ import Testing
     let plan = try StepPlan(trainingStepOf: model, batchSize: 2, on: gpu)
     #expect(found == Set(plan.programs.map { [$0.kernel, $0.options] }))
     // Of each kind one that a step on any GPU has, and none of the vectors that CPUs get.
-    for kernel in ["conv_tiled", "conv_tiled_filter_gradient", "moments_finish", "cross_entropy", "sgd"] {
+    for kernel in ["conv_tiled", "conv_tiled_filter_gradient", "batch_norm_fold", "cross_entropy", "sgd"] {
       #expect(found.contains { $0[0] == kernel }, "\(kernel)")
     }
     #expect(!found.contains { $0[1].contains("VEC=16") })
