@@ -113,7 +113,12 @@
 // A row or column that lies in no image.
 #define OUTSIDE (-(1 << 30))
 
+// SUBGROUP, where it is given: work-items that share a thread's registers on Intel's GPUs.
+#ifdef SUBGROUP
+#define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1), intel_reqd_sub_group_size(SUBGROUP)))
+#else
 #define GROUP __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+#endif
 
 // What a quad of a tensor is before it is converted. So it waits in registers: a use would wait for it.
 typedef float4 quad_float;

@@ -35,6 +35,12 @@ struct BenchPlan: ParsableCommand {
       valueName: "items"))
   var workGroupSize: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Work-items in step: 64 or 32 of an AMD GPU, such as 16,32 of an Intel GPU. Default: the device's where it is a GPU.",
+      valueName: "list"))
+  var subgroupSizes: String?
+
   @Flag(help: "Plan for a GPU with tensor cores, which --precision tf32, float16 and bfloat16 use.")
   var tensorCores = false
 
@@ -65,6 +71,15 @@ struct BenchPlan: ParsableCommand {
     if let workGroupSize, !(64...4096).contains(workGroupSize) {
       throw ValidationError("--work-group-size must be 64 to 4096, not \(workGroupSize)")
     }
+    if let subgroupSizes, sizes(subgroupSizes).isEmpty {
+      throw ValidationError("--subgroup-sizes must be powers of two such as 8,16,32, not \(subgroupSizes)")
+    }
+  }
+
+  /// Empty for a list that is none.
+  private func sizes(_ list: String) -> [Int] {
+    let parts = list.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+    return parts.allSatisfy([4, 8, 16, 32, 64].contains) ? parts.sorted() : []
   }
 
   private struct Row: Encodable {
@@ -142,7 +157,8 @@ struct BenchPlan: ParsableCommand {
     var gpu = there.imitatingGPU(
       computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),
       localMemory: localMemory.map { $0 << 10 } ?? (isGPU ? there.localMemory : 48 << 10),
-      maximumWorkGroupSize: workGroupSize ?? (isGPU ? there.maximumWorkGroupSize : 1024))
+      maximumWorkGroupSize: workGroupSize ?? (isGPU ? there.maximumWorkGroupSize : 1024),
+      subgroupSizes: subgroupSizes.map(sizes) ?? there.subgroupSizes)
     gpu.matrixUnits = tensorCores ? MatrixUnits(operands: Set(MatrixOperand.allCases)) : there.matrixUnits
     return gpu
   }

@@ -30,7 +30,13 @@ package struct TiledConvolution: ConvolutionKernels {
 
     func options(on device: DeviceDescription) -> String {
       "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) -D TK=\(terms)"
-        + (operand?.options(on: device) ?? "")
+        + (operand?.options(on: device) ?? "") + Self.subgroupOption(on: device)
+    }
+
+    /// Intel's GPUs share the registers of a thread, 4 KiB or, where 16 is their smallest sub-group, 8 KiB, among its
+    /// work-items. Where the compiler may choose 32 it does, and spills.
+    private static func subgroupOption(on device: DeviceDescription) -> String {
+      device.subgroupSizes.first == 16 ? " -D SUBGROUP=16" : ""
     }
 
     // Terms in a 32-bit word of a tile in local memory, and words of a step.
@@ -85,28 +91,33 @@ package struct TiledConvolution: ConvolutionKernels {
   }
 
   /// The tiles that `tile` picks from, with fewer terms where local memory is small: medium, tall, large, two narrow ones,
-  /// two for small work-groups, and a narrow one that the 144 or 147 rows of a filter gradient with 16 channels under
-  /// 3×3 taps, or three under 7×7, fill.
+  /// two for small work-groups, a narrow one that the 144 or 147 rows of a filter gradient with 16 channels under 3×3 taps,
+  /// or three under 7×7, fill, and the medium and the first narrow one by twice as many work-items.
   package static let tiles = [
     Tile(rows: 64, columns: 64, down: 2), Tile(rows: 128, columns: 64, down: 2),
     Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32, down: 2),
     Tile(rows: 256, columns: 16),
     Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16), Tile(rows: 160, columns: 16),
+    Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 32),
   ]
 
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
-  /// device with it, small for devices with small work-groups.
+  /// device with it, small for devices with small work-groups. Intel's GPUs have at most 128 registers for a work-item, too
+  /// few for the largest, and for 8 × 4 values in the narrow one, which fetches most. AMD's compute units with wavefronts
+  /// of 64 have local memory for so few work-groups that those of 128 work-items would leave a SIMD one wavefront.
   static func tile(rows: Int, columns: Int, _ operand: MatrixOperand?, on device: DeviceDescription) -> Tile {
     let tiles = operand.map(matrixTiles) ?? tiles
+    let isWide = device.subgroupSizes == [64] && operand == nil
+    let isIntel = device.subgroupSizes.count > 1
     func filled(with tile: Tile) -> Bool { tile.groups(rows, columns) >= 4 * device.computeUnits }
     let index =
       switch (device.maximumWorkGroupSize, columns) {
       case (..<64, _): 6
       case (..<256, _): 5
       case (_, ...16): tiles[7].padded(rows) < tiles[4].padded(rows) ? 7 : 4
-      case (_, ...32): 3
-      case (_, 65...) where filled(with: tiles[2]): 2
-      default: filled(with: tiles[1]) ? 1 : 0
+      case (_, ...32): isWide || isIntel ? 9 : 3
+      case (_, 65...) where !isIntel && filled(with: tiles[2]): 2
+      default: filled(with: tiles[1]) ? 1 : isWide ? 8 : 0
       }
     return tiles[index].fitting(device)
   }

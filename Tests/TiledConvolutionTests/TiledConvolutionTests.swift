@@ -151,6 +151,40 @@ extension DeviceTests {
       try check(ConvolutionCase(height: 7, width: 6, inputs: 7, outputs: 33, pre: 0.2), tile: tile)
     }
 
+    @Test("what an untuned GPU takes depends on its registers and wavefronts")
+    func standards() throws {
+      let cpu = try DeviceTests.device.get().description
+      func standard(_ inputs: Int, _ outputs: Int, kernel: Int, batch: Int, subgroups: [Int]) throws -> (
+        tile: TiledConvolution.Tile, options: String
+      ) {
+        let gpu = cpu.imitatingGPU(
+          computeUnits: 60, localMemory: 48 << 10, maximumWorkGroupSize: 1024, subgroupSizes: subgroups)
+        let geometry = ConvolutionGeometry(
+          input: [batch, 32, 32, inputs], filter: [kernel, kernel, inputs, outputs], strides: (1, 1), padding: .same)
+        let configuration = ConvolutionConfiguration.standard(.forward, geometry, .tiled, on: gpu)
+        guard case .tiled(let tile, nil) = configuration else {
+          Issue.record("\(configuration)")
+          return (TiledConvolution.tiles[0], "")
+        }
+        return (tile, tile.options(on: gpu))
+      }
+      typealias Tile = TiledConvolution.Tile
+      // 128 columns and work-groups enough; as many columns and few; 32 columns.
+      for (subgroups, large, medium, narrow) in [
+        ([], Tile(rows: 128, columns: 128, down: 2, across: 2), 2, 2), ([32], TiledConvolution.tiles[2], 2, 2),
+        ([64], TiledConvolution.tiles[2], 1, 1), ([16, 32], Tile(rows: 128, columns: 64, down: 2), 2, 1),
+        ([8, 16, 32], Tile(rows: 128, columns: 64, down: 2), 2, 1),
+      ] {
+        let first = try standard(64, 128, kernel: 1, batch: 64, subgroups: subgroups)
+        #expect(first.tile == large, "\(subgroups)")
+        #expect(first.options.contains("SUBGROUP=16") == (subgroups.first == 16))
+        let few = try standard(64, 128, kernel: 1, batch: 1, subgroups: subgroups).tile
+        #expect(few == Tile(rows: 64, columns: 64, down: medium), "\(subgroups)")
+        let third = try standard(128, 32, kernel: 3, batch: 64, subgroups: subgroups).tile
+        #expect(third == Tile(rows: 128, columns: 32, down: narrow), "\(subgroups)")
+      }
+    }
+
     @Test("every tile", arguments: pairs(TiledConvolution.tiles, TiledConvolution.tiles.indices.map { $0 % 2 + 1 }))
     func tiles(tile: TiledConvolution.Tile, stride: Int) throws {
       var test = ConvolutionCase(
