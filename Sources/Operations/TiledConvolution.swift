@@ -105,11 +105,15 @@ package struct TiledConvolution: ConvolutionKernels {
   /// device with it, small for devices with small work-groups. Intel's GPUs have at most 128 registers for a work-item, too
   /// few for the largest, and for 8 × 4 values in the narrow one, which fetches most. AMD's compute units with wavefronts
   /// of 64 have local memory for so few work-groups that those of 128 work-items would leave a SIMD one wavefront.
-  static func tile(rows: Int, columns: Int, _ operand: MatrixOperand?, on device: DeviceDescription) -> Tile {
+  ///
+  /// - Parameter splits: parts that the sums are cut into at most, which multiply the work-groups.
+  static func tile(
+    rows: Int, columns: Int, splits: Int = 1, _ operand: MatrixOperand?, on device: DeviceDescription
+  ) -> Tile {
     let tiles = operand.map(matrixTiles) ?? tiles
     let isWide = device.subgroupSizes == [64] && operand == nil
     let isIntel = device.subgroupSizes.count > 1
-    func filled(with tile: Tile) -> Bool { tile.groups(rows, columns) >= 4 * device.computeUnits }
+    func filled(with tile: Tile) -> Bool { tile.groups(rows * splits, columns) >= 4 * device.computeUnits }
     let index =
       switch (device.maximumWorkGroupSize, columns) {
       case (..<64, _): 6

@@ -105,9 +105,10 @@ extension ConvolutionConfiguration {
       return .tiled(
         TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device))
     case .filterGradient:
-      // Splits multiply the work-groups, so the tile is chosen as if there were as many rows.
-      let rows = TiledConvolution.filterRows(g) * TiledConvolution.mostSplits(g)
-      return .tiledFilterGradient(TiledConvolution.tile(rows: rows, columns: g.outputs, operand, on: device), groups: 8)
+      let tile = TiledConvolution.tile(
+        rows: TiledConvolution.filterRows(g), columns: g.outputs, splits: TiledConvolution.mostSplits(g), operand,
+        on: device)
+      return .tiledFilterGradient(tile, groups: 8)
     }
   }
 }
