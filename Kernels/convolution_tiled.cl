@@ -16,12 +16,12 @@
 //   conv_tiled_sum           what conv_tiled leaves with SPLIT, added up
 //
 // Baked: KH KW SH SW (kernel and stride), TM TN TK (tile), RM RN (4 x 4 tiles a work-item has down and across), FLAT
-// (terms of conv_tiled are counted through all taps instead of tap by tap, for channels that are no multiple of TK), VX
-// VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST (prologue on load),
-// GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read, whose
-// gradient is applied on store, and without GRADIENT, MOMENTS. With SPLIT the terms of conv_tiled are cut into parts
-// that go to different work-groups, without EPILOGUE and MOMENTS. FILTER_GRADIENT and SPLIT_SUM leave only the kernels
-// of those names in the program.
+// (channels of the source of conv_tiled that are no multiple of TK: its terms are then counted through all taps instead
+// of tap by tap), VX VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST
+// (prologue on load, applied when a tile is stored), GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the
+// prologue through which the forward pass had read, whose gradient is applied on store, and without GRADIENT, MOMENTS.
+// With SPLIT the terms of conv_tiled are cut into parts that go to different work-groups, without EPILOGUE and MOMENTS.
+// FILTER_GRADIENT and SPLIT_SUM leave only the kernels of those names in the program.
 
 #ifndef KH
 #define KH 1
