@@ -147,6 +147,7 @@ struct BenchPlan: ParsableCommand {
     let sorted = rows.values.sorted { ($0.gflop, $0.options) > ($1.gflop, $1.options) }
     if json { return print(try jsonText(sorted)) }
     printTable(sorted, gpu)
+    print("the whole step: \(plan.launches.count) launches of \(plan.programs.count) programs")
   }
 
   /// The device, passed off as a GPU unless it is one.
