@@ -204,6 +204,14 @@ inline void store_bfloat_16(float16 v, global ushort *p) {
 #define WIDE
 #endif
 
+// sum += v, with what rounding loses of it carried over in `rest` (Kahan 1965).
+INLINE void add_compensated(vfloat v, vfloat *sum, vfloat *rest) {
+  const vfloat term = v - *rest;
+  const vfloat next = *sum + term;
+  *rest = (next - *sum) - term;
+  *sum = next;
+}
+
 // The last stage of a reduction, of few values by many chunks: SHARE work-items of a group (the second dimension) take
 // every SHARE-th chunk each, and their sums are added in order. GPUs would otherwise have a handful of work-items wait
 // for memory chunk after chunk. One work-item alone on CPUs.

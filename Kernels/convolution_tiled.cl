@@ -305,6 +305,10 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
 
 #else
 
+// Four terms are as they come.
+typedef float4 four_words;
+#define operand_terms(v) (v)
+
 // Four terms of one row or column into a tile with `ld` float4s a term.
 INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int index) {
   local float *const p = (local float *)(tile + term * ld) + index;
@@ -314,12 +318,6 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
   p[12 * ld] = v.w;
 }
 
-#endif
-
-#if MATRIX
-#define TERMS_OF(v) operand_terms(v)
-#else
-#define TERMS_OF(v) (v)
 #endif
 
 // v where it is of the image, zeros elsewhere: `whole` quads by one bit, else a bit for each value. The padding comes
@@ -662,19 +660,15 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
     if (step + 1 < steps) {
       local float4 *const as = TILES_OF(tiles, step + 1);
       local float4 *const bs = as + SIZE_A;
-#if MATRIX
       four_words words[SLOTS_A];
-#else
-      float4 words[SLOTS_A];
-#endif
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
 #if MATRIX && STORES_OPERANDS && !(PRE || AFFINE || POST)
         words[s] = nextA[s];
 #else
         const float4 v = VALUE(nextA[s]);
-        words[s] =
-            TERMS_OF(INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], QUADS_OF_X));
+        words[s] = operand_terms(
+            INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], QUADS_OF_X));
 #endif
       }
 #pragma unroll

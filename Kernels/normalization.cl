@@ -44,6 +44,7 @@ INLINE vfloat share_of_sum(global const float *partials, int chunks, int rows, i
   vfloat sum = 0.0f, rest = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const float n = ROWS_OF_CHUNK(i);
+    // The product and what is carried over are rounded once, so not by `add_compensated`.
     const vfloat term = fma(VLOAD(partials + (long)i * 2 * channels + c), (vfloat)(n), -rest);
     const vfloat next = sum + term;
     rest = (next - sum) - term;
@@ -57,10 +58,7 @@ INLINE vfloat share_of_squares(global const float *partials, int chunks, int row
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
     const float n = ROWS_OF_CHUNK(i);
     const vfloat d = VLOAD(partials + (long)i * 2 * channels + c) - mean;
-    const vfloat term = fma(d * d, (vfloat)(n), VLOAD(partials + ((long)i * 2 + 1) * channels + c)) - rest;
-    const vfloat next = squares + term;
-    rest = (next - squares) - term;
-    squares = next;
+    add_compensated(fma(d * d, (vfloat)(n), VLOAD(partials + ((long)i * 2 + 1) * channels + c)), &squares, &rest);
   }
   return squares;
 }
@@ -234,14 +232,8 @@ INLINE void share_of_affine_sums(global const float *sums, int chunks, int chann
                                  vfloat *scale) {
   vfloat sumShift = 0.0f, restShift = 0.0f, sumScale = 0.0f, restScale = 0.0f;
   for (int i = FIRST_CHUNK; i < chunks; i += SHARE) {
-    const vfloat a = VLOAD(sums + (long)i * 2 * channels + c) - restShift;
-    const vfloat nextShift = sumShift + a;
-    restShift = (nextShift - sumShift) - a;
-    sumShift = nextShift;
-    const vfloat b = VLOAD(sums + ((long)i * 2 + 1) * channels + c) - restScale;
-    const vfloat nextScale = sumScale + b;
-    restScale = (nextScale - sumScale) - b;
-    sumScale = nextScale;
+    add_compensated(VLOAD(sums + (long)i * 2 * channels + c), &sumShift, &restShift);
+    add_compensated(VLOAD(sums + ((long)i * 2 + 1) * channels + c), &sumScale, &restScale);
   }
   *shift = sumShift;
   *scale = sumScale;

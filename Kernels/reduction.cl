@@ -33,12 +33,8 @@ kernel WIDE TOGETHER void sum_rows_finish(global const float *partials, int coun
   SHARED_SUMS;
   const int c = get_global_id(0) * VEC;
   vfloat sum = 0.0f, rest = 0.0f;
-  for (int i = FIRST_CHUNK; i < count; i += SHARE) {
-    const vfloat term = VLOAD(partials + (long)i * stride + c) - rest;
-    const vfloat next = sum + term;
-    rest = (next - sum) - term;
-    sum = next;
-  }
+  for (int i = FIRST_CHUNK; i < count; i += SHARE)
+    add_compensated(VLOAD(partials + (long)i * stride + c), &sum, &rest);
   sum = GROUP_SUM(sum) * factor;
   if (FIRST_CHUNK > 0)
     return;
@@ -51,11 +47,7 @@ kernel WIDE TOGETHER void sum_rows_finish(global const float *partials, int coun
 kernel void sum_values(global const float *x, int xOffset, int count, float factor, global float *y, int yOffset,
                        int accumulate) {
   float sum = 0.0f, rest = 0.0f;
-  for (int i = 0; i < count; i++) {
-    const float term = x[xOffset + i] - rest;
-    const float next = sum + term;
-    rest = (next - sum) - term;
-    sum = next;
-  }
+  for (int i = 0; i < count; i++)
+    add_compensated(x[xOffset + i], &sum, &rest);
   y[yOffset] = COMBINE(accumulate, y[yOffset], factor * sum);
 }

@@ -36,8 +36,12 @@ struct BenchPlan: ParsableCommand {
   var workGroupSize: Int?
 
   @Option(
+    help: ArgumentHelp("Work-items of an AMD GPU in step, 32 or 64. Default: the device's.", valueName: "items"))
+  var wavefrontWidth: Int?
+
+  @Option(
     help: ArgumentHelp(
-      "Work-items in step: 64 or 32 of an AMD GPU, such as 16,32 of an Intel GPU. Default: the device's where it is a GPU.",
+      "Work-items that can share a thread's registers on an Intel GPU, such as 8,16,32. Default: the device's.",
       valueName: "list"))
   var subgroupSizes: String?
 
@@ -71,15 +75,22 @@ struct BenchPlan: ParsableCommand {
     if let workGroupSize, !(64...4096).contains(workGroupSize) {
       throw ValidationError("--work-group-size must be 64 to 4096, not \(workGroupSize)")
     }
+    if let wavefrontWidth, ![32, 64].contains(wavefrontWidth) {
+      throw ValidationError("--wavefront-width must be 32 or 64, not \(wavefrontWidth)")
+    }
+    if wavefrontWidth != nil, subgroupSizes != nil {
+      throw ValidationError(
+        "--wavefront-width is for an AMD GPU and --subgroup-sizes for one of Intel's: not both")
+    }
     if let subgroupSizes, sizes(subgroupSizes).isEmpty {
-      throw ValidationError("--subgroup-sizes must be powers of two such as 8,16,32, not \(subgroupSizes)")
+      throw ValidationError("--subgroup-sizes must be of 8,16,32, not \(subgroupSizes)")
     }
   }
 
   /// Empty for a list that is none.
   private func sizes(_ list: String) -> [Int] {
     let parts = list.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
-    return parts.allSatisfy([4, 8, 16, 32, 64].contains) ? parts.sorted() : []
+    return parts.allSatisfy([8, 16, 32].contains) ? parts.sorted() : []
   }
 
   private struct Row: Encodable {
@@ -155,11 +166,14 @@ struct BenchPlan: ParsableCommand {
     // Nothing is computed that a line about how would be of use for.
     let there = try device.describe(for: model.precision, say: { _ in })
     let isGPU = there.kind == .gpu
+    // Who says the one means a GPU that does not have the other.
+    let isOther = wavefrontWidth != nil || subgroupSizes != nil
     var gpu = there.imitatingGPU(
       computeUnits: computeUnits ?? (isGPU ? there.computeUnits : 132),
       localMemory: localMemory.map { $0 << 10 } ?? (isGPU ? there.localMemory : 48 << 10),
       maximumWorkGroupSize: workGroupSize ?? (isGPU ? there.maximumWorkGroupSize : 1024),
-      subgroupSizes: subgroupSizes.map(sizes) ?? there.subgroupSizes)
+      wavefrontWidth: isOther ? wavefrontWidth : there.wavefrontWidth,
+      subgroupSizes: isOther ? subgroupSizes.map(sizes) ?? [] : there.subgroupSizes)
     gpu.matrixUnits = tensorCores ? MatrixUnits(operands: Set(MatrixOperand.allCases)) : there.matrixUnits
     return gpu
   }

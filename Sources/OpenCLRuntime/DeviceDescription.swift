@@ -41,9 +41,10 @@ public struct DeviceDescription: @unchecked Sendable {
   public private(set) var maximumWorkGroupSize: Int
   /// OpenCL extensions, such as `cl_khr_fp16`.
   public let extensions: [String]
-  /// Work-items that run in step, smallest first: the width of AMD's wavefronts (`cl_amd_device_attribute_query`), or the
-  /// sizes of which a kernel for an Intel GPU may ask for one (`cl_intel_required_subgroup_size`), where they share a
-  /// thread's registers. Empty elsewhere.
+  /// Work-items that run in step on an AMD GPU (`cl_amd_device_attribute_query`); nil elsewhere.
+  package private(set) var wavefrontWidth: Int?
+  /// The numbers of work-items, smallest first, that can share a thread's registers on an Intel GPU, of which a kernel may
+  /// ask for one (`cl_intel_required_subgroup_size`); empty elsewhere.
   package private(set) var subgroupSizes: [Int]
 
   /// What was measured on this device, for those who choose its kernels; this module only carries it to whoever opens
@@ -79,10 +80,12 @@ public struct DeviceDescription: @unchecked Sendable {
 
   /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.
   package func imitatingGPU(
-    computeUnits: Int, localMemory: Int, maximumWorkGroupSize: Int, subgroupSizes: [Int] = []
+    computeUnits: Int, localMemory: Int, maximumWorkGroupSize: Int, wavefrontWidth: Int? = nil,
+    subgroupSizes: [Int] = []
   ) -> DeviceDescription {
     var copy = self
     copy.kind = .gpu
+    copy.wavefrontWidth = wavefrontWidth
     copy.subgroupSizes = subgroupSizes
     copy.computeUnits = computeUnits
     copy.localMemory = localMemory
@@ -156,21 +159,23 @@ public struct DeviceDescription: @unchecked Sendable {
     maximumAllocation = number(CL_DEVICE_MAX_MEM_ALLOC_SIZE, as: cl_ulong.self)
     localMemory = number(CL_DEVICE_LOCAL_MEM_SIZE, as: cl_ulong.self)
     maximumWorkGroupSize = number(CL_DEVICE_MAX_WORK_GROUP_SIZE, as: Int.self)
+    wavefrontWidth = kind == .gpu ? Self.wavefrontWidth(of: device, extensions) : nil
     subgroupSizes = kind == .gpu ? Self.subgroupSizes(of: device, extensions) : []
   }
 
+  // The numbers of the queries are those of `cl_ext.h`, which is not everywhere.
+  private static func wavefrontWidth(of device: cl_device_id, _ extensions: [String]) -> Int? {
+    guard extensions.contains("cl_amd_device_attribute_query") else { return nil }
+    var width: cl_uint = 0
+    let status = clGetDeviceInfo(device, 0x4043, MemoryLayout<cl_uint>.size, &width, nil)
+    return status == CL_SUCCESS && width > 0 ? Int(width) : nil
+  }
+
   private static func subgroupSizes(of device: cl_device_id, _ extensions: [String]) -> [Int] {
-    // As in `cl_ext.h`, which is not everywhere.
-    let (wavefrontWidth, sizesOfIntel): (cl_device_info, cl_device_info) = (0x4043, 0x4108)
-    if extensions.contains("cl_amd_device_attribute_query") {
-      var width: cl_uint = 0
-      let status = clGetDeviceInfo(device, wavefrontWidth, MemoryLayout<cl_uint>.size, &width, nil)
-      return status == CL_SUCCESS && width > 0 ? [Int(width)] : []
-    }
     guard extensions.contains("cl_intel_required_subgroup_size") else { return [] }
     var sizes = [Int](repeating: 0, count: 16)
     var bytes = 0
-    let status = clGetDeviceInfo(device, sizesOfIntel, sizes.count * MemoryLayout<Int>.stride, &sizes, &bytes)
+    let status = clGetDeviceInfo(device, 0x4108, sizes.count * MemoryLayout<Int>.stride, &sizes, &bytes)
     return status == CL_SUCCESS ? sizes.prefix(bytes / MemoryLayout<Int>.stride).sorted() : []
   }
 }

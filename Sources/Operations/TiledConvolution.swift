@@ -90,16 +90,55 @@ package struct TiledConvolution: ConvolutionKernels {
     }
   }
 
-  /// The tiles that `tile` picks from, with fewer terms where local memory is small: medium, tall, large, two narrow ones,
-  /// two for small work-groups, a narrow one that the 144 or 147 rows of a filter gradient with 16 channels under 3×3 taps,
-  /// or three under 7×7, fill, and the medium and the first narrow one by twice as many work-items.
-  package static let tiles = [
-    Tile(rows: 64, columns: 64, down: 2), Tile(rows: 128, columns: 64, down: 2),
-    Tile(rows: 128, columns: 128, down: 2, across: 2), Tile(rows: 128, columns: 32, down: 2),
-    Tile(rows: 256, columns: 16),
-    Tile(rows: 32, columns: 32), Tile(rows: 16, columns: 16), Tile(rows: 160, columns: 16),
-    Tile(rows: 64, columns: 64), Tile(rows: 128, columns: 32),
-  ]
+  /// The tiles that an untuned GPU gets, with fewer terms where local memory is small.
+  package struct StandardTiles: Sendable {
+    let medium, tall, large, narrow, narrowest: Tile
+    /// For small work-groups.
+    let small, smallest: Tile
+    /// What 144 or 147 rows fill: those of a filter gradient with 16 channels under 3×3 taps, or three under 7×7.
+    let filling: Tile
+    /// Medium and narrow by twice as many work-items.
+    let mediumSpread, narrowSpread: Tile
+
+    package var all: [Tile] {
+      [medium, tall, large, narrow, narrowest, small, smallest, filling, mediumSpread, narrowSpread]
+    }
+  }
+
+  /// For products in single precision.
+  package static let tiles = StandardTiles(
+    medium: Tile(rows: 64, columns: 64, down: 2),
+    tall: Tile(rows: 128, columns: 64, down: 2),
+    large: Tile(rows: 128, columns: 128, down: 2, across: 2),
+    narrow: Tile(rows: 128, columns: 32, down: 2),
+    narrowest: Tile(rows: 256, columns: 16),
+    small: Tile(rows: 32, columns: 32),
+    smallest: Tile(rows: 16, columns: 16),
+    filling: Tile(rows: 160, columns: 16),
+    mediumSpread: Tile(rows: 64, columns: 64),
+    narrowSpread: Tile(rows: 128, columns: 32))
+
+  /// For matrix units. A warp has 64 × 32 values of them where there is room, for which it reads 24 words of local memory a
+  /// work-item for 16 instructions.
+  package static func matrixTiles(_ operand: MatrixOperand) -> StandardTiles {
+    func tile(_ rows: Int, _ columns: Int, down: Int = 1, across: Int = 1, words: Int = 16) -> Tile {
+      Tile(
+        rows: rows, columns: columns, down: down, across: across, terms: words * operand.perWord, operand: operand)
+    }
+    // Sixteen terms, whatever lies in a word, where a work-item would fetch much for few values.
+    let few = 16 / operand.perWord
+    return StandardTiles(
+      medium: tile(64, 64, down: 2),
+      tall: tile(128, 64, down: 2, across: 2),
+      large: tile(128, 128, down: 2, across: 2),
+      narrow: tile(128, 32, down: 2),
+      narrowest: tile(256, 16, down: 2, words: few),
+      small: tile(32, 32),
+      smallest: tile(32, 16, words: few),
+      filling: tile(160, 16, words: few),
+      mediumSpread: tile(64, 64),
+      narrowSpread: tile(128, 32))
+  }
 
   /// A tile for a product of that size: narrow for few columns, large where enough work-groups are left to fill the
   /// device with it, small for devices with small work-groups. Intel's GPUs have at most 128 registers for a work-item, too
@@ -111,35 +150,19 @@ package struct TiledConvolution: ConvolutionKernels {
     rows: Int, columns: Int, splits: Int = 1, _ operand: MatrixOperand?, on device: DeviceDescription
   ) -> Tile {
     let tiles = operand.map(matrixTiles) ?? tiles
-    let isWide = device.subgroupSizes == [64] && operand == nil
-    let isIntel = device.subgroupSizes.count > 1
-    func filled(with tile: Tile) -> Bool { tile.groups(rows * splits, columns) >= 4 * device.computeUnits }
-    let index =
+    let isWide = device.wavefrontWidth == 64 && operand == nil
+    let isIntel = !device.subgroupSizes.isEmpty
+    func isFilled(with tile: Tile) -> Bool { tile.groups(rows * splits, columns) >= 4 * device.computeUnits }
+    let tile =
       switch (device.maximumWorkGroupSize, columns) {
-      case (..<64, _): 6
-      case (..<256, _): 5
-      case (_, ...16): tiles[7].padded(rows) < tiles[4].padded(rows) ? 7 : 4
-      case (_, ...32): isWide || isIntel ? 9 : 3
-      case (_, 65...) where !isIntel && filled(with: tiles[2]): 2
-      default: filled(with: tiles[1]) ? 1 : isWide ? 8 : 0
+      case (..<64, _): tiles.smallest
+      case (..<256, _): tiles.small
+      case (_, ...16): tiles.filling.padded(rows) < tiles.narrowest.padded(rows) ? tiles.filling : tiles.narrowest
+      case (_, ...32): isWide || isIntel ? tiles.narrowSpread : tiles.narrow
+      case (_, 65...) where !isIntel && isFilled(with: tiles.large): tiles.large
+      default: isFilled(with: tiles.tall) ? tiles.tall : isWide ? tiles.mediumSpread : tiles.medium
       }
-    return tiles[index].fitting(device)
-  }
-
-  /// The tiles for matrix units, in the same order. A warp has 64 × 32 values of them where there is room, for which it reads 24
-  /// words of local memory a work-item for 16 instructions.
-  package static func matrixTiles(_ operand: MatrixOperand) -> [Tile] {
-    let terms = 16 * operand.perWord
-    return [
-      Tile(rows: 64, columns: 64, down: 2, terms: terms, operand: operand),
-      Tile(rows: 128, columns: 64, down: 2, across: 2, terms: terms, operand: operand),
-      Tile(rows: 128, columns: 128, down: 2, across: 2, terms: terms, operand: operand),
-      Tile(rows: 128, columns: 32, down: 2, terms: terms, operand: operand),
-      Tile(rows: 256, columns: 16, down: 2, terms: 16, operand: operand),
-      Tile(rows: 32, columns: 32, terms: terms, operand: operand),
-      Tile(rows: 32, columns: 16, terms: 16, operand: operand),
-      Tile(rows: 160, columns: 16, terms: 16, operand: operand),
-    ]
+    return tile.fitting(device)
   }
 
   func forward(

@@ -70,7 +70,11 @@ import Testing
     Case(arguments: "bench plan --compute-units 0", line: "--compute-units must be 1 to 4096, not 0"),
     Case(
       arguments: "bench plan --subgroup-sizes 8,12",
-      line: "--subgroup-sizes must be powers of two such as 8,16,32, not 8,12"),
+      line: "--subgroup-sizes must be of 8,16,32, not 8,12"),
+    Case(arguments: "bench plan --wavefront-width 16", line: "--wavefront-width must be 32 or 64, not 16"),
+    Case(
+      arguments: "bench plan --wavefront-width 64 --subgroup-sizes 8",
+      line: "--wavefront-width is for an AMD GPU and --subgroup-sizes for one of Intel's: not both"),
     Case(arguments: "bench plan --local-memory 8", line: "--local-memory must be 16 to 1024, not 8"),
     Case(arguments: "bench plan --work-group-size 32", line: "--work-group-size must be 64 to 4096, not 32"),
     Case(

@@ -216,7 +216,7 @@ import Testing
   /// Tiles that are read before all of a work-group has written them.
   @Test func aMissingBarrierIsCaught() throws {
     let check = ConvolutionCheck(image: (5, 7), inputs: 20, outputs: 8, prologue: .affinePost).check()
-    let tile = try #require(TiledConvolution.tiles.min { $0.items < $1.items })
+    let tile = try #require(TiledConvolution.tiles.all.min { $0.items < $1.items })
     func failures(_ options: String) throws -> [Comparison] {
       let device = try Device(Self.cpu.get(), additionalOptions: options)
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
@@ -234,7 +234,7 @@ import Testing
   @Test func localMemoryIsAsCalculated() throws {
     let device = try Device(Self.cpu.get())
     let check = ConvolutionCheck(image: (2, 3), inputs: 20, outputs: 8, prologue: .affinePost).check()
-    for tile in TiledConvolution.tiles.filter({ $0.items < 256 }) {
+    for tile in TiledConvolution.tiles.all.filter({ $0.items < 256 }) {
       _ = try ConvolutionAlgorithm.$forced.withValue(.tiled) {
         try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }

@@ -109,7 +109,7 @@ extension DeviceTests {
     }
 
     @Test(.enabled(if: thorough), arguments: MatrixOperand.allCases) func everyTile(operand: MatrixOperand) throws {
-      for tile in TiledConvolution.matrixTiles(operand) {
+      for tile in TiledConvolution.matrixTiles(operand).all {
         try checkExact(ConvolutionCase(height: 13, width: 12, inputs: 36, outputs: 40, twice: false), tile)
         try checkExact(
           ConvolutionCase(height: 13, width: 12, inputs: 35, outputs: 131, kernel: (1, 1), pad: (0, 0, 0, 0)), tile)

@@ -165,7 +165,7 @@ extension DeviceTests {
     /// Tiles that tuning may choose change how many splits there are, not whether there are any.
     @Test func tilesDoNotDecideWhetherToSplit() throws {
       let device = try Self.gpu(computeUnits: 132)
-      let (small, large) = (TiledConvolution.Tile(rows: 16, columns: 16), TiledConvolution.tiles[2])
+      let (small, large) = (TiledConvolution.Tile(rows: 16, columns: 16), TiledConvolution.tiles.large)
       func splits(side: Int, _ tile: TiledConvolution.Tile) -> Int {
         let geometry = ConvolutionGeometry(
           input: [64, side, side, 1024], filter: [1, 1, 1024, 128], strides: (1, 1), padding: .same)

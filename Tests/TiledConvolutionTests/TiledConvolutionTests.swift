@@ -154,38 +154,43 @@ extension DeviceTests {
     @Test("what an untuned GPU takes depends on its registers and wavefronts")
     func standards() throws {
       let cpu = try DeviceTests.device.get().description
-      func standard(_ inputs: Int, _ outputs: Int, kernel: Int, batch: Int, subgroups: [Int]) throws -> (
-        tile: TiledConvolution.Tile, options: String
-      ) {
+      func standard(_ inputs: Int, _ outputs: Int, kernel: Int, batch: Int, wavefront: Int?, subgroups: [Int]) throws
+        -> (
+          tile: TiledConvolution.Tile, options: String
+        )
+      {
         let gpu = cpu.imitatingGPU(
-          computeUnits: 60, localMemory: 48 << 10, maximumWorkGroupSize: 1024, subgroupSizes: subgroups)
+          computeUnits: 60, localMemory: 48 << 10, maximumWorkGroupSize: 1024, wavefrontWidth: wavefront,
+          subgroupSizes: subgroups)
         let geometry = ConvolutionGeometry(
           input: [batch, 32, 32, inputs], filter: [kernel, kernel, inputs, outputs], strides: (1, 1), padding: .same)
         let configuration = ConvolutionConfiguration.standard(.forward, geometry, .tiled, on: gpu)
         guard case .tiled(let tile, nil) = configuration else {
           Issue.record("\(configuration)")
-          return (TiledConvolution.tiles[0], "")
+          return (TiledConvolution.tiles.medium, "")
         }
         return (tile, tile.options(on: gpu))
       }
       typealias Tile = TiledConvolution.Tile
       // 128 columns and work-groups enough; as many columns and few; 32 columns.
-      for (subgroups, large, medium, narrow) in [
-        ([], Tile(rows: 128, columns: 128, down: 2, across: 2), 2, 2), ([32], TiledConvolution.tiles[2], 2, 2),
-        ([64], TiledConvolution.tiles[2], 1, 1), ([16, 32], Tile(rows: 128, columns: 64, down: 2), 2, 1),
-        ([8, 16, 32], Tile(rows: 128, columns: 64, down: 2), 2, 1),
-      ] {
-        let first = try standard(64, 128, kernel: 1, batch: 64, subgroups: subgroups)
-        #expect(first.tile == large, "\(subgroups)")
+      let large = Tile(rows: 128, columns: 128, down: 2, across: 2)
+      let tall = Tile(rows: 128, columns: 64, down: 2)
+      for (wavefront, subgroups, most, medium, narrow) in [
+        (nil, [], large, 2, 2), (32, [], large, 2, 2), (64, [], large, 1, 1), (nil, [16, 32], tall, 2, 1),
+        (nil, [8, 16, 32], tall, 2, 1),
+      ] as [(Int?, [Int], Tile, Int, Int)] {
+        let first = try standard(64, 128, kernel: 1, batch: 64, wavefront: wavefront, subgroups: subgroups)
+        #expect(first.tile == most, "\(wavefront ?? 0), \(subgroups)")
         #expect(first.options.contains("SUBGROUP=16") == (subgroups.first == 16))
-        let few = try standard(64, 128, kernel: 1, batch: 1, subgroups: subgroups).tile
-        #expect(few == Tile(rows: 64, columns: 64, down: medium), "\(subgroups)")
-        let third = try standard(128, 32, kernel: 3, batch: 64, subgroups: subgroups).tile
-        #expect(third == Tile(rows: 128, columns: 32, down: narrow), "\(subgroups)")
+        let few = try standard(64, 128, kernel: 1, batch: 1, wavefront: wavefront, subgroups: subgroups).tile
+        #expect(few == Tile(rows: 64, columns: 64, down: medium), "\(wavefront ?? 0), \(subgroups)")
+        let third = try standard(128, 32, kernel: 3, batch: 64, wavefront: wavefront, subgroups: subgroups).tile
+        #expect(third == Tile(rows: 128, columns: 32, down: narrow), "\(wavefront ?? 0), \(subgroups)")
       }
     }
 
-    @Test("every tile", arguments: pairs(TiledConvolution.tiles, TiledConvolution.tiles.indices.map { $0 % 2 + 1 }))
+    @Test(
+      "every tile", arguments: pairs(TiledConvolution.tiles.all, TiledConvolution.tiles.all.indices.map { $0 % 2 + 1 }))
     func tiles(tile: TiledConvolution.Tile, stride: Int) throws {
       var test = ConvolutionCase(
         height: 13, width: 12, inputs: 36, outputs: 40, strides: (stride, stride), affine: true, post: 0)
@@ -219,7 +224,7 @@ extension DeviceTests {
         ConvolutionCase(
           batch: 1, height: 5, width: 4, inputs: 5, outputs: 7, kernel: (2, 3), strides: (3, 2), pre: 0, affine: true,
           inputGap: (3, 2), outputGap: (1, 4), wantsInput: false),
-      ], TiledConvolution.tiles)
+      ], TiledConvolution.tiles.all)
     func tiny(test: ConvolutionCase, tile: TiledConvolution.Tile) throws {
       try check(test, tile: tile)
     }
