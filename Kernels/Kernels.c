@@ -22,6 +22,9 @@ static const char convolution_narrow[] = {
 static const char convolution_tiled[] = {
 #embed "convolution_tiled.cl"
 , 0};
+static const char convolution_tiled_patch[] = {
+#embed "convolution_tiled_patch.cl"
+, 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
 , 0};
@@ -64,6 +67,12 @@ static const char resize[] = {
 static const char softmax[] = {
 #embed "softmax.cl"
 , 0};
+static const char tiles[] = {
+#embed "tiles.cl"
+, 0};
+static const char tiles_result[] = {
+#embed "tiles_result.cl"
+, 0};
 static const char window[] = {
 #embed "window.cl"
 , 0};
@@ -82,6 +91,7 @@ static const struct {
     {"convolution_gather", convolution_gather},
     {"convolution_narrow", convolution_narrow},
     {"convolution_tiled", convolution_tiled},
+    {"convolution_tiled_patch", convolution_tiled_patch},
     {"convolution_vector", convolution_vector},
     {"convolution_vector_filter_gradient", convolution_vector_filter_gradient},
     {"convolution_winograd", convolution_winograd},
@@ -96,6 +106,8 @@ static const struct {
     {"reduction", reduction},
     {"resize", resize},
     {"softmax", softmax},
+    {"tiles", tiles},
+    {"tiles_result", tiles_result},
     {"window", window},
     {"winograd", winograd},
 };

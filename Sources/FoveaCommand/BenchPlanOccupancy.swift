@@ -1,7 +1,7 @@
 import Fovea
 
-/// What a work-group of `convolution_tiled.cl` takes, from the options it is compiled with. Local memory follows the
-/// macros of that file exactly; registers are estimated.
+/// What a work-group of a tiled convolution takes, from the options it is compiled with. Local memory follows the macros
+/// of `tiles.cl` exactly; registers are estimated.
 struct TiledKernelResources {
   let pass: String
   /// Window, alignment and pending steps.
@@ -41,19 +41,24 @@ struct TiledKernelResources {
     let isFilterGradient = has("FILTER_GRADIENT")
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
-    let known = ["FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT"]
+    let known = [
+      "PATCH", "FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT",
+    ]
     let flags = known.filter(has)
     // Of a strided data gradient, which has a grid for each set of pixels with the same taps.
     phases = has("GRADIENT") ? values["SH", default: 1] * values["SW", default: 1] : 1
     structure = ([operand?.rawValue, window].compactMap(\.self) + flags).joined(separator: " ")
     tileText = "\(rows)×\(columns)"
 
-    let tile = TiledConvolution.Tile(
+    let whole = TiledConvolution.Tile(
       rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16],
       operand: operand)
+    let tile = values["PATCH"].map { whole.with(patch: $0) } ?? whole
+    let taps = values["KH", default: 1] * values["KW", default: 1]
     items = tile.items
-    localBytes = tile.localBytes(sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"))
-    let quads = tile.quads(rows) + tile.quads(columns)
+    localBytes = tile.localBytes(
+      sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"), taps: taps, steps: has("ONE_STEP") ? 1 : 2)
+    let quads = tile.rowQuads + tile.columnQuads(taps: taps)
     let fetching: Int
     let affine: Int
     let isSixteenBit = operand.map { $0 != .tf32 } ?? false

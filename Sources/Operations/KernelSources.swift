@@ -6,7 +6,9 @@ extension KernelSource {
   static let convolutionFilters = library("convolution_filters")
   static let convolutionGather = library("convolution_gather")
   static let convolutionNarrow = library("convolution_narrow", after: ["window"])
-  static let convolutionTiled = library("convolution_tiled", after: ["matrix"])
+  static let convolutionTiled = library("convolution_tiled", after: ["matrix", "tiles", "tiles_result"])
+  static let convolutionTiledPatch = library(
+    "convolution_tiled_patch", after: ["matrix", "tiles", "tiles_result"])
   static let convolutionVector = library("convolution_vector", after: ["window"])
   static let convolutionVectorFilterGradient = library("convolution_vector_filter_gradient", after: ["window"])
   static let convolutionWinograd = library("convolution_winograd", after: ["window", "winograd"])
@@ -26,7 +28,8 @@ extension KernelSource {
   package static let libraryFingerprint = KernelSource(
     name: "library",
     text: [
-      convolutionFilters, convolutionGather, convolutionNarrow, convolutionTiled, convolutionVector,
+      convolutionFilters, convolutionGather, convolutionNarrow, convolutionTiled, convolutionTiledPatch,
+      convolutionVector,
       convolutionVectorFilterGradient, convolutionWinograd, convolutionWinogradFilterGradient, elementwise,
       normalization, optimizer, pooling, reduction, resize, softmax,
     ].map(\.text).joined()

@@ -1,7 +1,7 @@
 import OpenCLRuntime
 import TensorCore
 
-/// Convolution by `convolution_tiled.cl`; see there for the scheme.
+/// Convolution by `convolution_tiled.cl` and `convolution_tiled_patch.cl`; see there for the schemes.
 package struct TiledConvolution: ConvolutionKernels {
   /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4, some
   /// terms at a time.
@@ -10,12 +10,16 @@ package struct TiledConvolution: ConvolutionKernels {
     package let columns: Int
     package let down: Int
     package let across: Int
+    /// Terms of a step; with a patch, those under each tap: channels.
     package let terms: Int
     /// What matrix units multiply; nil for products in single precision.
     package let operand: MatrixOperand?
+    /// Positions of an image that `conv_tiled_patch` keeps for all taps; nil for `conv_tiled`.
+    package let patch: Int?
 
     package init(
-      rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16, operand: MatrixOperand? = nil
+      rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16, operand: MatrixOperand? = nil,
+      patch: Int? = nil
     ) {
       self.rows = rows
       self.columns = columns
@@ -23,14 +27,26 @@ package struct TiledConvolution: ConvolutionKernels {
       self.across = across
       self.terms = terms
       self.operand = operand
+      self.patch = patch
     }
+
+    /// The same with a patch.
+    package func with(patch: Int) -> Tile {
+      Tile(
+        rows: rows, columns: columns, down: down, across: across, terms: 4 * Self.patchQuads(operand),
+        operand: operand, patch: patch)
+    }
+
+    /// Quads of channels that lie side by side in a patch: what matrix units take at once, or one.
+    static func patchQuads(_ operand: MatrixOperand?) -> Int { operand.map { 2 * $0.perWord } ?? 1 }
 
     /// Work-items of a work-group.
     package var items: Int { rows / (4 * down) * (columns / (4 * across)) }
 
     func options(on device: DeviceDescription) -> String {
-      "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) -D TK=\(terms)"
-        + (operand?.options(on: device) ?? "") + Self.subgroupOption(on: device)
+      "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) "
+        + (patch.map { "-D PATCH=\($0)" } ?? "-D TK=\(terms)") + (operand?.options(on: device) ?? "")
+        + Self.subgroupOption(on: device)
     }
 
     /// Intel's GPUs share the registers of a thread, 4 KiB or, where 16 is their smallest sub-group, 8 KiB, among its
@@ -39,28 +55,46 @@ package struct TiledConvolution: ConvolutionKernels {
       device.subgroupSizes.first == 16 ? " -D SUBGROUP=16" : ""
     }
 
-    // Terms in a 32-bit word of a tile in local memory, and words of a step.
+    // Terms in a 32-bit word of a tile in local memory.
     private var perWord: Int { operand?.perWord ?? 1 }
-    package var words: Int { terms / perWord }
 
     // What a work-item holds in 32-bit registers: sums, the operands of a step, and what it fetches for the next one.
     package var accumulators: Int { 16 * down * across }
     package var operands: Int { operand == nil ? 4 + 4 * across : 8 + 4 * across }
-    package var fetched: Int { 4 * (quads(rows) + quads(columns)) }
+    package func fetched(taps: Int) -> Int { 4 * (rowQuads + columnQuads(taps: taps)) }
 
-    /// Quads of `extent` rows or columns that a work-item fetches for a step, at most: for matrix units whole pairs of words.
-    package func quads(_ extent: Int) -> Int {
+    /// Quads of the tile's rows, or of its patch, that a work-item fetches for a step, at most.
+    package var rowQuads: Int {
+      patch.map { ($0 * Self.patchQuads(operand) + items - 1) / items } ?? quads(rows, terms: terms)
+    }
+
+    /// Quads of its columns.
+    package func columnQuads(taps: Int) -> Int { quads(columns, terms: patch == nil ? terms : terms * taps) }
+
+    /// For matrix units whole pairs of words.
+    private func quads(_ extent: Int, terms: Int) -> Int {
       let together = operand == nil ? 1 : 2 * perWord
       return together * ((extent * terms / (4 * together) + items - 1) / items)
     }
 
-    /// Local memory of a work-group, by the macros of the kernel: two buffers of tiles, which with `sums` are reused for
-    /// those of an affine's gradient or the moments.
-    package func localBytes(sums: Bool) -> Int {
-      func quads(_ extent: Int) -> Int {
-        operand == nil ? words * (extent / 4 + 1) : words / 2 * (extent / 2 + 2) + words / 8
+    /// Local memory of a work-group, by the macros of the kernel: tiles of one or two steps, which with `sums` are reused
+    /// for those of an affine's gradient or the moments.
+    ///
+    /// - Parameters:
+    ///   - taps: those of the convolution, which count only with a patch.
+    ///   - steps: how many there are, if it matters.
+    package func localBytes(sums: Bool, taps: Int = 1, steps: Int = 2) -> Int {
+      func quads(_ extent: Int, terms: Int) -> Int {
+        let words = terms / perWord
+        return operand == nil ? words * (extent / 4 + 1) : words / 2 * (extent / 2 + 2) + words / 8
       }
-      return 16 * max(2 * (quads(rows) + quads(columns)), sums ? 2 * across * items : 0)
+      let buffer =
+        if let patch {
+          patch * Self.patchQuads(operand) / perWord + quads(columns, terms: terms * taps)
+        } else {
+          quads(rows, terms: terms) + quads(columns, terms: terms)
+        }
+      return 16 * max((patch != nil && steps == 1 ? 1 : 2) * buffer, sums ? 2 * across * items : 0)
     }
 
     /// The same with as many terms a step as the device's local memory has room for.
@@ -74,11 +108,16 @@ package struct TiledConvolution: ConvolutionKernels {
       return tile
     }
 
+    /// The same for the filter gradient, which has none.
+    private var withoutPatch: Tile {
+      Tile(rows: rows, columns: columns, down: down, across: across, terms: terms, operand: operand)
+    }
+
     /// Every pass with this tile, to force it; forward pass and data gradient in so many splits.
     package func everywhere(splits: Int = 1) -> [ConvolutionPass: ConvolutionConfiguration] {
       [
         .forward: .tiled(self, splits: splits), .inputGradient: .tiled(self, splits: splits),
-        .filterGradient: .tiledFilterGradient(self, groups: 8),
+        .filterGradient: .tiledFilterGradient(withoutPatch, groups: 8),
       ]
     }
 
@@ -178,14 +217,14 @@ package struct TiledConvolution: ConvolutionKernels {
     Self.checkOffsets(g, source: x.base)
     let product = TiledProduct(.forward, g, tile)
     let options =
-      tile.options(on: device.description) + g.kernelOptions + product.flatOption
+      tile.options(on: device.description) + g.kernelOptions + product.options
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
       + x.prologueOptions()
     let arguments =
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
       + filter.vectorArguments + [
         .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-      ]
+      ] + product.arguments
     let splits = given ?? product.splits(on: device.description)
     if splits > 1 {
       let partials = Tensor(uninitialized: [splits, rows, g.outputs], on: device)
@@ -203,7 +242,7 @@ package struct TiledConvolution: ConvolutionKernels {
     let groups = (rows + tile.rows - 1) / tile.rows
     let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups, standIn: filter)
     device.launch(
-      .convolutionTiled, "conv_tiled",
+      product.source, product.kernel,
       options: options + alignment("VY", [y], channels: g.outputs) + (moments.left == nil ? "" : " -D MOMENTS=1"),
       global: [groups * tile.items, (g.outputs + tile.columns - 1) / tile.columns, 1],
       local: [tile.items, 1, 1],
@@ -233,13 +272,13 @@ package struct TiledConvolution: ConvolutionKernels {
     Self.checkOffsets(g, source: dy)
     let product = TiledProduct(.inputGradient, g, tile)
     let options =
-      tile.options(on: device.description) + g.kernelOptions + product.flatOption + " -D GRADIENT=1"
+      tile.options(on: device.description) + g.kernelOptions + product.options + " -D GRADIENT=1"
       + dy.storageOptions + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)
     let arguments =
       dy.storedArguments + [.int(g.outHeight), .int(g.outWidth), .int(g.outputs)] + dy.deferred.prologueArguments
       + filter.vectorArguments + [
         .int(g.batch), .int(g.height), .int(g.width), .int(g.inputs), .int(g.padTop), .int(g.padLeft),
-      ]
+      ] + product.arguments
     // Each tap belongs to one phase.
     func requestedBytes(others: Int) -> Double {
       Self.requestedBytes(
@@ -270,7 +309,7 @@ package struct TiledConvolution: ConvolutionKernels {
     let groups = (rows + tile.rows - 1) / tile.rows
     let epilogue = Epilogue(of: x.prologue.isIdentity ? nil : x, items: phases * groups, standIn: target)
     device.launch(
-      .convolutionTiled, "conv_tiled",
+      product.source, product.kernel,
       options: options
         + alignment("VY", [target] + (x.prologue.isIdentity ? [] : x.inputs), channels: g.inputs) + epilogue.options,
       global: [groups * tile.items, (g.inputs + tile.columns - 1) / tile.columns, phases],
@@ -339,7 +378,7 @@ package struct TiledConvolution: ConvolutionKernels {
   ) {
     let tile = product.tile
     partials.device.launch(
-      .convolutionTiled, "conv_tiled", options: options + " -D SPLIT=1",
+      product.source, product.kernel, options: options + " -D SPLIT=1",
       global: [
         (product.rows + tile.rows - 1) / tile.rows * tile.items,
         (product.columns + tile.columns - 1) / tile.columns, product.phases * splits,

@@ -16,6 +16,8 @@ package struct TiledProduct: Sendable {
   private let channels: Int
   /// Whether terms run through all taps, which wastes less than filling up each tap's channels.
   private let isFlat: Bool
+  /// Nil where the tile has none.
+  private let patch: TiledPatch?
 
   /// - Parameter pass: forward or the data gradient.
   package init(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, _ tile: TiledConvolution.Tile) {
@@ -33,17 +35,37 @@ package struct TiledProduct: Sendable {
         (g.kernelHeight + g.strideHeight - 1) / g.strideHeight * ((g.kernelWidth + g.strideWidth - 1) / g.strideWidth)
       channels = g.outputs
     }
-    isFlat = g.taps > 1 && channels % tile.terms != 0
+    patch = tile.patch == nil ? nil : TiledPatch(pass, g, rows: tile.rows)
+    isFlat = tile.patch == nil && g.taps > 1 && channels % tile.terms != 0
   }
 
-  var flatOption: String { isFlat ? " -D FLAT=\(channels)" : "" }
+  var kernel: String { patch == nil ? "conv_tiled" : "conv_tiled_patch" }
+
+  var source: KernelSource { patch == nil ? .convolutionTiled : .convolutionTiledPatch }
+
+  /// What is baked in besides tile, window and structure.
+  var options: String {
+    guard patch != nil else { return isFlat ? " -D FLAT=\(channels)" : "" }
+    return (steps == 1 ? " -D ONE_STEP=1" : "") + (tile.operand == nil && channels < 4 ? " -D FEW=\(channels)" : "")
+  }
+
+  /// What `kernel` takes behind the sizes of the images.
+  var arguments: [KernelArgument] { patch.map { [.int($0.strip)] } ?? [] }
+
+  /// Why the tile's patch cannot be that of the product; nil when it can.
+  var patchViolation: String? {
+    guard let room = tile.patch else { return nil }
+    guard let patch else { return "a patch for a stride, for a single tap or for very large images" }
+    return patch.positions > room ? "\(patch.positions) positions in a patch of \(room)" : nil
+  }
 
   /// Work-groups without splits.
   package var groups: Int { phases * tile.groups(rows, columns) }
 
   /// Steps of the loop over terms, in the phase that has most.
   package var steps: Int {
-    isFlat ? (taps * channels + tile.terms - 1) / tile.terms : taps * ((channels + tile.terms - 1) / tile.terms)
+    if patch != nil { return (channels + tile.terms - 1) / tile.terms }
+    return isFlat ? (taps * channels + tile.terms - 1) / tile.terms : taps * ((channels + tile.terms - 1) / tile.terms)
   }
 
   /// Parts that the steps are cut into, for work-groups of their own, so that a small product does not leave most of the
@@ -68,7 +90,7 @@ package struct TiledProduct: Sendable {
 
   private func wantedSplits(on device: DeviceDescription) -> Int {
     guard device.kind != .cpu else { return 1 }
-    let leastSteps = max(1, (tile.operand == nil ? 128 : 512) / tile.terms)
+    let leastSteps = max(1, (tile.operand == nil ? 128 : 512) / (patch == nil ? tile.terms : tile.terms * taps))
     let wanted = min(2 * device.computeUnits / max(groups, 1), steps / leastSteps, Self.mostSplits)
     guard wanted > 1 else { return 1 }
     // Of equal length but for the last, and none without steps.

@@ -20,7 +20,7 @@ extension DeviceTests {
     /// Launches of `conv_tiled` with and without splits.
     private func isSplit(_ device: Device, gradient: Bool) -> Set<Bool> {
       Set(
-        device.programsInUse.filter { $0.kernel == "conv_tiled" && $0.options.contains(" GRADIENT=1") == gradient }
+        device.programsInUse.filter { ["conv_tiled", "conv_tiled_patch"].contains($0.kernel) && $0.options.contains(" GRADIENT=1") == gradient }
           .map { $0.options.contains("SPLIT=1") })
     }
 

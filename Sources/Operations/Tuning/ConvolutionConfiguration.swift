@@ -25,7 +25,7 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   case narrow(pixels: Int, blocks: Int)
   /// `conv_filter_gradient_narrow`: vectors of a run in registers, splits for each compute unit.
   case narrowFilterGradient(vectors: Int, splits: Int)
-  /// `conv_tiled`, for forward pass and data gradient, with the number of splits of the terms; nil for what
+  /// `conv_tiled`, or where the tile has a patch `conv_tiled_patch`, for forward pass and data gradient, with the number of splits of the terms; nil for what
   /// `TiledProduct.splits` says, which depends on the batch.
   case tiled(TiledConvolution.Tile, splits: Int? = nil)
   /// `conv_tiled_filter_gradient`, with the number of work-groups for each compute unit that splits aim at.
@@ -41,7 +41,7 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     case .winogradFilterGradient: "winograd_filter_gradient"
     case .narrow: "conv_forward_narrow"
     case .narrowFilterGradient: "conv_filter_gradient_narrow"
-    case .tiled: "conv_tiled"
+    case .tiled(let tile, _): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
     case .tiledFilterGradient: "conv_tiled_filter_gradient"
     }
   }
@@ -99,11 +99,12 @@ extension ConvolutionConfiguration {
   ) -> ConvolutionConfiguration {
     switch pass {
     case .forward:
-      return .tiled(
-        TiledConvolution.tile(rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, operand, on: device))
+      let tile = TiledConvolution.tile(
+        rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, operand, on: device)
+      return .tiled(tile.withPatch(pass, g, on: device) ?? tile)
     case .inputGradient:
-      return .tiled(
-        TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device))
+      let tile = TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device)
+      return .tiled(tile.withPatch(pass, g, on: device) ?? tile)
     case .filterGradient:
       let tile = TiledConvolution.tile(
         rows: TiledConvolution.filterRows(g), columns: g.outputs, splits: TiledConvolution.mostSplits(g), operand,

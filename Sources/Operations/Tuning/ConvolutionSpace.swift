@@ -52,7 +52,7 @@ package struct ConvolutionSpace: Sendable {
     if algorithm == .tiled {
       return pass == .filterGradient
         ? tiles.flatMap { tile in Values.groups.map { .tiledFilterGradient(tile, groups: $0) } }
-        : tiles.map { .tiled($0) }
+        : (tiles + patchTiles).map { .tiled($0) }
     }
     let registers = Values.vectors
     if pass == .filterGradient {
@@ -105,6 +105,14 @@ package struct ConvolutionSpace: Sendable {
           }
         }
       }
+    }
+  }
+
+  /// With the least patch for each tile; terms are not open then.
+  private var patchTiles: [TiledConvolution.Tile] {
+    let shapes = tiles.filter { $0.terms == Values.terms[0] }
+    return shapes.compactMap { tile in
+      TiledPatch(pass, geometry, rows: tile.rows).map { tile.with(patch: $0.roundedPositions) }
     }
   }
 
@@ -176,9 +184,11 @@ package struct ConvolutionSpace: Sendable {
         ?? (vectors > NarrowConvolution.runVectors(geometry) ? "more vectors than a run has" : nil)
     case .tiled(let tile, let splits):
       guard algorithm == .tiled, pass != .filterGradient else { return otherKernel }
-      return otherOperand(tile) ?? positive([splits ?? 1]) ?? tile.violation(on: device)
+      let product = TiledProduct(pass, geometry, tile)
+      return otherOperand(tile) ?? positive([splits ?? 1]) ?? product.patchViolation
+        ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps)
     case .tiledFilterGradient(let tile, let groups):
-      guard algorithm == .tiled, pass == .filterGradient else { return otherKernel }
+      guard algorithm == .tiled, pass == .filterGradient, tile.patch == nil else { return otherKernel }
       return otherOperand(tile) ?? positive([groups]) ?? tile.violation(on: device)
     }
   }
@@ -212,9 +222,10 @@ package struct ConvolutionSpace: Sendable {
 }
 
 extension TiledConvolution.Tile {
-  /// Why the kernels cannot have this tile on the device; nil when they can.
-  func violation(on device: DeviceDescription) -> String? {
-    guard [rows, columns, down, across, terms].allSatisfy({ (1...1024).contains($0) }),
+  /// Why the kernels cannot have this tile on the device; nil when they can. With a patch it depends on the convolution's
+  /// taps and on how many steps it takes.
+  func violation(on device: DeviceDescription, taps: Int = 1, steps: Int = 2) -> String? {
+    guard [rows, columns, down, across, terms, patch ?? 1].allSatisfy({ (1...4096).contains($0) }),
       rows % (4 * down) == 0, columns % (4 * across) == 0, terms % 4 == 0
     else { return "register tiles do not divide the tile" }
     if let operand {
@@ -228,14 +239,22 @@ extension TiledConvolution.Tile {
     guard items % (rows / 4) == 0, items % (columns / 4) == 0, items % (terms / 4) == 0 else {
       return "work-items do not divide evenly over what they fetch"
     }
-    guard localBytes(sums: true) <= device.localMemory else { return "\(localBytes(sums: true)) bytes of local memory" }
+    if patch != nil {
+      guard terms == 4 * Self.patchQuads(operand) else { return "a patch of \(terms) channels" }
+      // One bit of a word for each quad says whether it is of an image.
+      guard rowQuads <= 32 else { return "\(rowQuads) quads of a patch for a work-item" }
+    }
+    let localBytes = localBytes(sums: true, taps: taps, steps: steps)
+    guard localBytes <= device.localMemory else { return "\(localBytes) bytes of local memory" }
     // Fitted to the registers that ptxas gives them, so that none spills: Scripts/gpu-compile --all-tiles.
     if operand != nil {
-      guard 4 * accumulators / 5 + 4 * across + 2 * fetched + quads(rows) < 195 else { return "registers would spill" }
+      guard 4 * accumulators / 5 + 4 * across + 2 * fetched(taps: taps) + rowQuads < 195 else {
+        return "registers would spill"
+      }
       return nil
     }
     // With 24 more for pointers, sizes and loops, what a work-item may have on common GPUs.
-    guard accumulators + operands + fetched + 24 <= 255 else { return "more than 255 registers" }
+    guard accumulators + operands + fetched(taps: taps) + 24 <= 255 else { return "more than 255 registers" }
     return nil
   }
 }

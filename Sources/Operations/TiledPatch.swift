@@ -1,0 +1,58 @@
+/// How `conv_tiled_patch` cuts the images of a pass into strips, so that what the rows of a tile read lies in few lines; see
+/// there for strips and positions.
+package struct TiledPatch: Sendable, Hashable {
+  /// Columns of a strip.
+  let strip: Int
+  /// Positions that the rows of a tile and their taps take at most.
+  package let positions: Int
+
+  /// The cut with the fewest positions; nil where the kernel cannot compute the pass.
+  ///
+  /// - Parameters:
+  ///   - pass: forward or the data gradient.
+  ///   - rows: those of a tile.
+  package init?(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, rows: Int) {
+    guard pass != .filterGradient, g.isDense, g.taps > 1 else { return nil }
+    let (height, width) = pass == .forward ? (g.outHeight, g.outWidth) : (g.height, g.width)
+    // The kernel counts positions in 32 bits; in strips of one column there are most.
+    guard g.batch * (height + g.kernelHeight) * width * g.kernelWidth < 1 << 31 else { return nil }
+
+    func positions(strip: Int) -> Int {
+      let pixels = min(rows, g.batch * height * width)
+      let line = strip + g.kernelWidth - 1
+      let ends = (pixels - 1 + strip - 1) / strip
+      let stripEnds = min((pixels - 1 + height * strip - 1) / (height * strip), g.batch * (width / strip) - 1)
+      return pixels + ends * (g.kernelWidth - 1) + stripEnds * (g.kernelHeight - 1) * line
+        + (g.kernelHeight - 1) * line + g.kernelWidth - 1
+    }
+    let strips = (1...max(width, 1)).filter { width > 0 && width % $0 == 0 }
+    guard g.batch * height > 0,
+      let strip = strips.min(by: { (positions(strip: $0), -$0) < (positions(strip: $1), -$1) })
+    else { return nil }
+    self.strip = strip
+    self.positions = positions(strip: strip)
+  }
+
+  /// So few different numbers that sizes of images share programs.
+  var roundedPositions: Int { (positions + 63) / 64 * 64 }
+}
+
+extension TiledConvolution.Tile {
+  /// The same with a patch, where that is possible and does not cost work-groups at once: in products of single precision it
+  /// takes no more local memory than without, or than leaves every GPU two work-groups. Matrix units, which only NVIDIA's
+  /// GPUs have so far, come with local memory for more than registers suffice for.
+  ///
+  /// Three channels of four are multiplied for themselves, but eight or sixteen by matrix units, so that images of fewer
+  /// are left to the other kernel.
+  func withPatch(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription) -> Self? {
+    guard let positions = TiledPatch(pass, g, rows: rows)?.roundedPositions else { return nil }
+    let tile = with(patch: positions)
+    let product = TiledProduct(pass, g, tile)
+    let channels = pass == .forward ? g.inputs : g.outputs
+    guard operand == nil || channels % tile.terms == 0,
+      tile.violation(on: device, taps: g.taps, steps: product.steps) == nil
+    else { return nil }
+    let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: product.steps)
+    return operand != nil || localBytes <= max(self.localBytes(sums: true), 24 << 10) ? tile : nil
+  }
+}
