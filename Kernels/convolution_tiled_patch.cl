@@ -26,23 +26,38 @@
 #define SLOTS_P ((PATCH * PATCH_QUADS + ITEMS - 1) / ITEMS)
 #define HAS_P(s) (PATCH * PATCH_QUADS % ITEMS == 0 || PATCH_QUAD(s) < PATCH * PATCH_QUADS)
 // Of the filter, in the gradient: neighbours have neighbouring columns.
-#define FILTER_COLUMN(s) (BUNDLE(s, 1) % TN)
-#define FILTER_TERM(s) (BUNDLE(s, 1) / TN * 4)
+#define FILTER_COLUMN(s) (BUNDLE(s, TOGETHER_B) % (TN / TOGETHER_B) * TOGETHER_B + (s) % TOGETHER_B)
+#define FILTER_TERM(s) (BUNDLE(s, TOGETHER_B) / (TN / TOGETHER_B) * 4)
+
+// Rows of a tile whose positions a work-item needs: its own, or with matrix units those that it reads for its warp, of
+// eight columns of an instruction one each.
+#if MATRIX && !EMULATED
+#define READ_ROWS (2 * RM)
+#define READ_ROW(tx, ty, i) ((ty) / 4 * (16 * RM) + (i)*8 + (tx) % 8)
+#else
+#define READ_ROWS (4 * RM)
+#define READ_ROW(tx, ty, i) ROW_OF(ty, i)
+#endif
 
 // Words of a position.
 #define POSITION_WORDS (PATCH_CHANNELS / PACK)
 
-// acc += one step. `position`: that of each row of the work-item below the first tap.
-INLINE void multiply_patch(local const float4 *patch, const int position[4 * RM], int lineWidth, int tx, int ty,
-                           float4 acc[4 * RM][RN]) {
+// The taps of a step are multiplied in PARTS parts, each between fetching and storing as large a part of what the next
+// step needs: so that little of that waits in registers. More than nine taps, unrolled, would not fit into an
+// instruction cache; they are one part, and rows of them a loop.
+#define PARTS (!ONE_STEP && KH * KW <= 9 ? KH : 1)
+#define OF_PART(s, together, part) ((s) / (together) % PARTS == (part))
+
+// acc += part of a step. `position`: those of the rows that it reads, below the first tap.
+INLINE void multiply_part(int part, local const float4 *patch, const int position[READ_ROWS], int lineWidth, int tx,
+                          int ty, float4 acc[4 * RM][RN]) {
   local const float4 *const bs = patch + SIZE_A;
-  // More than nine taps would not fit into an instruction cache, unrolled.
 #if KH * KW > 9 || MATRIX && EMULATED
 #pragma unroll 1
 #else
 #pragma unroll
 #endif
-  for (int i = 0; i < KH; i++) {
+  for (int i = part * KH / PARTS; i < (part + 1) * KH / PARTS; i++) {
 #if MATRIX && EMULATED
 #pragma unroll 1
 #else
@@ -52,25 +67,26 @@ INLINE void multiply_patch(local const float4 *patch, const int position[4 * RM]
       const int tap = i * KW + j;
       const int distance = i * lineWidth + j;
 #if MATRIX
-      const int lane = ty % 8 * 4 + tx % 4;
-      local const uint4 *const columns =
-          (local const uint4 *)bs + MATRIX_QUAD(TN, tap * (MATRIX_WORDS / 2), 0, tx / 4 * 4);
-      uint4 b[RN];
+      const int lane = tx % 8 * 4 + ty % 4;
+      local const uint4 *const rows =
+          (local const uint4 *)bs + MATRIX_QUAD(TN, tap * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
+      RowFragment a[RN];
 #pragma unroll
       for (int h = 0; h < RN; h++)
-        b[h] = column_fragment(columns + h * COLUMNS, TN, lane);
+        a[h] = row_fragment(rows + h * COLUMNS, TN, lane);
 #pragma unroll
-      for (int g = 0; g < RM; g++) {
-        RowSource source;
-        source.words = (local const uint *)patch + distance * POSITION_WORDS;
-#pragma unroll
-        for (int r = 0; r < 4; r++)
-          source.row[r] = position[4 * g + r] * POSITION_WORDS;
-        const RowFragment a = row_fragment(source, lane);
+      for (int g = 0; g < 2 * RM; g++) {
+        ColumnSource columns;
+        columns.words = (local const uint *)patch + distance * POSITION_WORDS;
+#if EMULATED
+        columns.left = position[2 * g] * POSITION_WORDS;
+        columns.right = position[2 * g + 1] * POSITION_WORDS;
+#else
+        columns.own = position[g] * POSITION_WORDS;
+#endif
 #pragma unroll
         for (int h = 0; h < RN; h++)
-          multiply_fragments(source, a, columns + h * COLUMNS, TN, b[h], lane, &acc[4 * g][h], &acc[4 * g + 1][h],
-                             &acc[4 * g + 2][h], &acc[4 * g + 3][h]);
+          multiply_words(rows + h * COLUMNS, TN, a[h], columns, lane, &acc[2 * g][h], &acc[2 * g + 1][h]);
       }
 #else
       local const float4 *const columns = bs + tap * 4 * LDB + tx;
@@ -120,6 +136,94 @@ INLINE void store_patch_quad(four_words v, local float4 *patch, int quad) {
 #endif
 }
 
+// What a work-item fetches for a step.
+typedef struct {
+  global const stored *x;
+  int stride;
+  // Of which pixel each quad of the patch is, and a bit for each that is of an image.
+  int pixel[SLOTS_P];
+  uint inside;
+  int channels;
+  global const float *affine;
+  global const float *filter;
+  int outputs;
+  // Of each quad of the filter the first channel, how many outputs it has, and where it lies.
+  int filterChannel[SLOTS_B], outputsLeft[SLOTS_B], filterOffset[SLOTS_B];
+} Source;
+
+// The same as it lies in memory: nothing may use it before some taps are multiplied, or the work-item would wait there.
+typedef struct {
+  stored_quad image[SLOTS_P];
+  float4 filter[SLOTS_B];
+  float4 centre, scale, shift;
+} Fetched;
+
+// The first of the channels, of a step, that a work-item fetches of an image.
+#define FIRST_CHANNEL (item % PATCH_QUADS * 4)
+
+// A part of the step whose channels begin with k0.
+INLINE void fetch_part(int part, const Source *source, int k0, int item, Fetched *next) {
+  const int c = k0 + FIRST_CHANNEL;
+  const int left = source->channels - c;
+#if AFFINE
+  if (part == 0) {
+    next->centre = load_quad(source->affine + c, left, VX);
+    next->scale = load_quad(source->affine + source->channels + c, left, VX);
+    next->shift = load_quad(source->affine + 2 * source->channels + c, left, VX);
+  }
+#endif
+#pragma unroll
+  for (int s = 0; s < SLOTS_P; s++)
+    if (OF_PART(s, 1, part))
+      next->image[s] =
+          fetch_quad(source->x + c + (long)source->pixel[s] * source->stride, source->inside >> s & 1 ? left : 0, VX);
+#pragma unroll
+  for (int s = 0; s < SLOTS_B; s++)
+    if (OF_PART(s, TOGETHER_B, part)) {
+      const int terms = source->channels - k0 - source->filterChannel[s];
+#if GRADIENT
+      next->filter[s] =
+          load_quad(source->filter + k0 + source->filterOffset[s], source->outputsLeft[s] > 0 ? terms : 0, VF);
+#else
+      next->filter[s] = load_quad(source->filter + (long)k0 * source->outputs + source->filterOffset[s],
+                                  terms > 0 ? source->outputsLeft[s] : 0, VF);
+#endif
+    }
+}
+
+INLINE void store_part(int part, const Fetched *next, uint inside, float preSlope, float postSlope, int item,
+                       local float4 *patch) {
+  local float4 *const bs = patch + SIZE_A;
+#pragma unroll
+  for (int s = 0; s < SLOTS_P; s++)
+    if (OF_PART(s, 1, part) && HAS_P(s)) {
+#if MATRIX && STORES_OPERANDS && !(PRE || AFFINE || POST)
+      store_patch_quad(next->image[s], patch, PATCH_QUAD(s));
+#else
+      const float4 v = VALUE(next->image[s]);
+      store_patch_quad(
+          operand_terms(INSIDE_ONLY(APPLY_PROLOGUE(v, next->centre, next->scale, next->shift, preSlope, postSlope),
+                                    (int)(inside >> s & 1), 1)),
+          patch, PATCH_QUAD(s));
+#endif
+    }
+#pragma unroll
+  for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
+    if (OF_PART(s, TOGETHER_B, part) && HAS_B(s)) {
+#if GRADIENT && MATRIX
+      store_two_rows(operand_terms(next->filter[s]), operand_terms(next->filter[s + 1]), bs, TN, FILTER_TERM(s),
+                     FILTER_COLUMN(s));
+#elif GRADIENT
+      store_transposed(next->filter[s], bs, LDB, FILTER_TERM(s), FILTER_COLUMN(s));
+#elif MATRIX
+      store_four_rows(BUNDLE_WORD(next->filter, s, 0), BUNDLE_WORD(next->filter, s, 1), bs, TN, TERM_OF(s, TN),
+                      QUAD_OF(s, TN));
+#else
+      bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = next->filter[s];
+#endif
+    }
+}
+
 // Work-groups: (TM pixels, TN outputs, splits).
 kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStride, int sourceHeight, int sourceWidth,
                                    int channels, global const float *affine, int affineOffset, float preSlope,
@@ -137,18 +241,21 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
   const int lines = height + KH - 1;
   const int strips = width / strip;
   const int firstPosition = position_of(m0, &grid);
-  int position[4 * RM];
+  int position[READ_ROWS];
 #pragma unroll
-  for (int i = 0; i < 4 * RM; i++) {
-    const int m = m0 + ROW_OF(ty, i);
+  for (int i = 0; i < READ_ROWS; i++) {
+    const int m = m0 + READ_ROW(tx, ty, i);
     position[i] = m < grid.pixels ? position_of(m, &grid) - firstPosition : 0;
   }
 
-  // The quads of the patch that it fetches: of which pixel, and a bit for each that is of an image.
-  x += xOffset;
-  const int ka = item % PATCH_QUADS * 4;
-  int pixel[SLOTS_P];
-  uint inside = 0;
+  Source source;
+  source.x = x + xOffset;
+  source.stride = xStride;
+  source.channels = channels;
+  source.affine = affine + affineOffset;
+  source.filter = filter + filterStart;
+  source.outputs = outputs;
+  source.inside = 0;
 #pragma unroll
   for (int s = 0; s < SLOTS_P; s++) {
     const int p = firstPosition + PATCH_QUAD(s) / PATCH_QUADS;
@@ -157,28 +264,23 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
     const int row = p / lineWidth % lines - (GRADIENT ? KH - 1 - padTop : padTop);
     const int column = inStrips % strips * strip + p % lineWidth - (GRADIENT ? KW - 1 - padLeft : padLeft);
     const int isInside = HAS_P(s) & image < images & (uint)row < (uint)sourceHeight & (uint)column < (uint)sourceWidth;
-    pixel[s] = isInside ? (image * sourceHeight + row) * sourceWidth + column : 0;
-    inside |= (uint)isInside << s;
+    source.pixel[s] = isInside ? (image * sourceHeight + row) * sourceWidth + column : 0;
+    source.inside |= (uint)isInside << s;
   }
-
-  // The quads of the filter that it fetches: the first of their channels, how many outputs they have, and where they
-  // lie.
-  filter += filterStart;
-  int filterChannel[SLOTS_B], outputsLeft[SLOTS_B], filterOffset[SLOTS_B];
 #pragma unroll
   for (int s = 0; s < SLOTS_B; s++) {
 #if GRADIENT
     const int n = n0 + FILTER_COLUMN(s);
     const int tap = KH * KW - 1 - FILTER_TERM(s) / PATCH_CHANNELS;
-    filterChannel[s] = FILTER_TERM(s) % PATCH_CHANNELS;
-    filterOffset[s] = (tap * outputs + n) * channels + filterChannel[s];
+    source.filterChannel[s] = FILTER_TERM(s) % PATCH_CHANNELS;
+    source.filterOffset[s] = (tap * outputs + n) * channels + source.filterChannel[s];
 #else
     const int n = n0 + QUAD_OF(s, TN) * 4;
     const int tap = TERM_OF(s, TN) / PATCH_CHANNELS;
-    filterChannel[s] = TERM_OF(s, TN) % PATCH_CHANNELS;
-    filterOffset[s] = (tap * channels + filterChannel[s]) * outputs + n;
+    source.filterChannel[s] = TERM_OF(s, TN) % PATCH_CHANNELS;
+    source.filterOffset[s] = (tap * channels + source.filterChannel[s]) * outputs + n;
 #endif
-    outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
+    source.outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
   }
 
   float4 acc[4 * RM][RN];
@@ -192,64 +294,26 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
   const int stepsOfSplit = (allSteps + SPLITS - 1) / SPLITS;
   const int before = min((int)get_group_id(2) * stepsOfSplit, allSteps);
   const int steps = min(stepsOfSplit, allSteps - before);
-  // Step -1 only fetches.
-  for (int step = -1; step < steps; step++) {
-    // As it lies in memory: nothing may use it before the tiles are multiplied, or the work-item would wait there.
-    stored_quad nextA[SLOTS_P];
-    float4 nextB[SLOTS_B];
-    float4 centre, scale, shift;
-    if (step + 1 < steps) {
-      const int k0 = (before + step + 1) * PATCH_CHANNELS;
-#if AFFINE
-      global const float *const quads = affine + affineOffset + k0 + ka;
-      centre = load_quad(quads, channels - k0 - ka, VX);
-      scale = load_quad(quads + channels, channels - k0 - ka, VX);
-      shift = load_quad(quads + 2 * channels, channels - k0 - ka, VX);
-#endif
+  if (steps > 0) {
+    Fetched first;
 #pragma unroll
-      for (int s = 0; s < SLOTS_P; s++)
-        nextA[s] = fetch_quad(x + (k0 + ka) + (long)pixel[s] * xStride, inside >> s & 1 ? channels - k0 - ka : 0, VX);
+    for (int part = 0; part < PARTS; part++)
+      fetch_part(part, &source, before * PATCH_CHANNELS, item, &first);
 #pragma unroll
-      for (int s = 0; s < SLOTS_B; s++) {
-        const int left = channels - k0 - filterChannel[s];
-#if GRADIENT
-        nextB[s] = load_quad(filter + k0 + filterOffset[s], outputsLeft[s] > 0 ? left : 0, VF);
-#else
-        nextB[s] = load_quad(filter + (long)k0 * outputs + filterOffset[s], left > 0 ? outputsLeft[s] : 0, VF);
-#endif
-      }
-    }
-    if (step >= 0)
-      multiply_patch(TILES_OF(tiles, step), position, lineWidth, tx, ty, acc);
-    if (step + 1 < steps) {
-      local float4 *const patch = TILES_OF(tiles, step + 1);
-      local float4 *const bs = patch + SIZE_A;
+    for (int part = 0; part < PARTS; part++)
+      store_part(part, &first, source.inside, preSlope, postSlope, item, tiles);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int step = 0; step < steps; step++) {
+    const int hasNext = step + 1 < steps;
+    Fetched next;
 #pragma unroll
-      for (int s = 0; s < SLOTS_P; s++)
-        if (HAS_P(s)) {
-#if MATRIX && STORES_OPERANDS && !(PRE || AFFINE || POST)
-          store_patch_quad(nextA[s], patch, PATCH_QUAD(s));
-#else
-          const float4 v = VALUE(nextA[s]);
-          store_patch_quad(operand_terms(INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope),
-                                                     (int)(inside >> s & 1), 1)),
-                           patch, PATCH_QUAD(s));
-#endif
-        }
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
-        if (HAS_B(s)) {
-#if GRADIENT && MATRIX
-          store_column(operand_terms(nextB[s]), bs, TN, FILTER_TERM(s), FILTER_COLUMN(s));
-#elif GRADIENT
-          store_transposed(nextB[s], bs, LDB, FILTER_TERM(s), FILTER_COLUMN(s));
-#elif MATRIX
-          store_four_columns(BUNDLE_WORD(nextB, s, 0), BUNDLE_WORD(nextB, s, 1), bs, TN, TERM_OF(s, TN),
-                             QUAD_OF(s, TN));
-#else
-          bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = nextB[s];
-#endif
-        }
+    for (int part = 0; part < PARTS; part++) {
+      if (hasNext)
+        fetch_part(part, &source, (before + step + 1) * PATCH_CHANNELS, item, &next);
+      multiply_part(part, TILES_OF(tiles, step), position, lineWidth, tx, ty, acc);
+      if (hasNext)
+        store_part(part, &next, source.inside, preSlope, postSlope, item, TILES_OF(tiles, step + 1));
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

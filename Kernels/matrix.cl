@@ -31,10 +31,6 @@
 #ifndef EMULATED
 #define EMULATED 0
 #endif
-// Whether rows lie as in convolution_tiled_patch.cl.
-#ifndef PATCH
-#define PATCH 0
-#endif
 
 // Terms in a word.
 #if MATRIX == HALF || MATRIX == BFLOAT
@@ -146,44 +142,15 @@ typedef struct {
   uint4 upper, lower;
 } RowFragment;
 
-#if PATCH
-
-// Where a lane's four rows lie: each eight words side by side, from `words` and an offset on. Here instruction (q, p)
-// takes rows 16 * q + i and 16 * q + 8 + i as its rows i and i + 8, and the lane holds rows group + 0, 8, 16, 24.
-typedef struct {
-  local const uint *words;
-  int row[4];
-} RowSource;
-
-INLINE RowFragment row_fragment(RowSource source, int lane) {
-  uint2 pair[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-    pair[i] = *(local const uint2 *)(source.words + source.row[i] + lane % 4 * 2);
+// `rows` points to the first pair's quad of the warp's first rows, in a tile of `extent` rows.
+INLINE RowFragment row_fragment(local const uint4 *rows, int extent, int lane) {
   RowFragment fragment;
-  fragment.upper = (uint4)(pair[0].x, pair[1].x, pair[0].y, pair[1].y);
-  fragment.lower = (uint4)(pair[2].x, pair[3].x, pair[2].y, pair[3].y);
+  fragment.upper = rows[MATRIX_QUAD(extent, lane % 4, 0, lane / 4)];
+  fragment.lower = rows[MATRIX_QUAD(extent, lane % 4, 1, lane / 4)];
   return fragment;
 }
 
-#else
-
-// Where a warp's rows lie: the first pair's quad of its first rows, in a tile of `extent` rows.
-typedef struct {
-  local const uint4 *quads;
-  int extent;
-} RowSource;
-
-INLINE RowFragment row_fragment(RowSource source, int lane) {
-  RowFragment fragment;
-  fragment.upper = source.quads[MATRIX_QUAD(source.extent, lane % 4, 0, lane / 4)];
-  fragment.lower = source.quads[MATRIX_QUAD(source.extent, lane % 4, 1, lane / 4)];
-  return fragment;
-}
-
-#endif
-
-// `columns` points to the first pair's quad of the warp's first columns, in a tile of `extent` columns.
+// `columns` likewise.
 INLINE uint4 column_fragment(local const uint4 *columns, int extent, int lane) {
   return columns[MATRIX_QUAD(extent, lane % 4, lane / 4 % 2, lane / 8)];
 }
@@ -208,11 +175,11 @@ INLINE float word_product(uint a, uint b) {
 
 // Registers C of a lane after instruction (q, p): a row's words are with the lanes of the same group, a column's with
 // those of the group that has its number.
-INLINE float4 instruction(RowSource rows, local const uint4 *columns, int columnExtent, int lane, int q, int p,
-                          float4 c) {
+INLINE float4 instruction(local const uint4 *rows, int rowExtent, local const uint4 *columns, int columnExtent,
+                          int lane, int q, int p, float4 c) {
 #pragma unroll 1
   for (int member = 0; member < 4; member++) {
-    const RowFragment fragment = row_fragment(rows, lane / 4 * 4 + member);
+    const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
     const uint4 a = ROW_REGISTERS(fragment, q);
     const uint4 left = column_fragment(columns, columnExtent, lane % 4 * 2 * 4 + member);
     const uint4 right = column_fragment(columns, columnExtent, (lane % 4 * 2 + 1) * 4 + member);
@@ -223,7 +190,7 @@ INLINE float4 instruction(RowSource rows, local const uint4 *columns, int column
   }
   return c;
 }
-#define INSTRUCTION(q, p, c) instruction(rows, columns, columnExtent, lane, q, p, c)
+#define INSTRUCTION(q, p, c) instruction(rows, rowExtent, columns, columnExtent, lane, q, p, c)
 
 #else
 
@@ -247,9 +214,60 @@ INLINE float4 instruction(uint4 a, uint2 b, float4 c) {
 
 #endif
 
+// Eight columns that lie anywhere: each eight words side by side, from `words` and an offset on.
+typedef struct {
+  local const uint *words;
+#if EMULATED
+  // Of columns 2 * member and 2 * member + 1.
+  int left, right;
+#else
+  // Of column `group`.
+  int own;
+#endif
+} ColumnSource;
+
+INLINE uint2 column_words(ColumnSource columns, int column, int member) {
+  return *(local const uint2 *)(columns.words + column + 2 * member);
+}
+
+// Registers C of a lane after instruction q on rows as above and on such columns.
+#if EMULATED
+INLINE float4 instruction_on_words(local const uint4 *rows, int rowExtent, ColumnSource columns, int lane, int q,
+                                   float4 c) {
+#pragma unroll 1
+  for (int member = 0; member < 4; member++) {
+    const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
+    const uint4 a = ROW_REGISTERS(fragment, q);
+    const uint2 b0 = column_words(columns, columns.left, member);
+    const uint2 b1 = column_words(columns, columns.right, member);
+    c += (float4)(word_product(a.x, b0.x), word_product(a.x, b1.x), word_product(a.y, b0.x), word_product(a.y, b1.x));
+    c += (float4)(word_product(a.z, b0.y), word_product(a.z, b1.y), word_product(a.w, b0.y), word_product(a.w, b1.y));
+  }
+  return c;
+}
+#define INSTRUCTION_ON_WORDS(q, c) instruction_on_words(rows, rowExtent, columns, lane, q, c)
+#else
+#define INSTRUCTION_ON_WORDS(q, c) instruction(ROW_REGISTERS(a, q), b, c)
+#endif
+
+// Adds a step to columns 2 * member and 2 * member + 1 of a lane, of rows 4 * group + 0...3 each. a is its fragment of
+// `rows`.
+INLINE void multiply_words(local const uint4 *rows, int rowExtent, RowFragment a, ColumnSource columns, int lane,
+                           float4 *even, float4 *odd) {
+#if !EMULATED
+  const uint2 b = column_words(columns, columns.own, lane % 4);
+#endif
+  float4 c = INSTRUCTION_ON_WORDS(0, ((float4)(even->x, odd->x, even->y, odd->y)));
+  even->xy = c.xz;
+  odd->xy = c.yw;
+  c = INSTRUCTION_ON_WORDS(1, ((float4)(even->z, odd->z, even->w, odd->w)));
+  even->zw = c.xz;
+  odd->zw = c.yw;
+}
+
 // Adds a step to a lane's rows r0 to r3. a and b are its fragments of `rows` and `columns`.
-INLINE void multiply_fragments(RowSource rows, RowFragment a, local const uint4 *columns, int columnExtent, uint4 b,
-                               int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
+INLINE void multiply_fragments(local const uint4 *rows, int rowExtent, RowFragment a, local const uint4 *columns,
+                               int columnExtent, uint4 b, int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
   float4 even = INSTRUCTION(0, 0, ((float4)(r0->xz, r1->xz)));
   float4 odd = INSTRUCTION(0, 1, ((float4)(r0->yw, r1->yw)));
   *r0 = (float4)(even.x, odd.x, even.y, odd.y);

@@ -54,6 +54,9 @@
 #define SPLIT_SUM 0
 #endif
 
+#ifndef PATCH
+#define PATCH 0
+#endif
 // With PATCH (convolution_tiled_patch.cl) a step has all taps of so many channels as lie side by side in local memory.
 #if MATRIX
 #define PATCH_CHANNELS (MATRIX_WORDS * PACK)
@@ -100,7 +103,7 @@
 #define TERM_OF(s, extent) (BUNDLE(s, TERMS_TOGETHER) / (extent / 4) * TERMS_TOGETHER + (s) % TERMS_TOGETHER)
 #define QUAD_OF(s, extent) (BUNDLE(s, TERMS_TOGETHER) % (extent / 4))
 #define TOGETHER_A (FILTER_GRADIENT ? TERMS_TOGETHER : ROWS_TOGETHER)
-#define TOGETHER_B (GRADIENT ? 1 : TERMS_TOGETHER)
+#define TOGETHER_B (GRADIENT ? (PATCH && MATRIX ? 2 : 1) : TERMS_TOGETHER)
 #define BUNDLES_A (TM * TK / 4 / TOGETHER_A)
 #define BUNDLES_B (TN * TK / 4 / TOGETHER_B)
 #define SLOTS_A (TOGETHER_A * ((BUNDLES_A + ITEMS - 1) / ITEMS))
@@ -237,15 +240,19 @@ INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned
 
 // Where a work-item's register tiles lie: value i of its rows in row ROW_OF(ty, i), columns 4 * (h * COLUMNS + tx) +
 // 0...3. Eight work-items side by side and four below each other read 192 bytes of the tiles between them, sixteen by
-// two 288. Rows of a patch are read one by one, so neighbours have neighbouring ones.
+// two 288. Rows of a patch are read one by one, so neighbours have neighbouring ones; for matrix units they are the
+// columns of an instruction (`multiply_words`), and the columns its rows.
 #if !PATCH
 #define ROW_OF(ty, i) (4 * ((i) / 4 * ROWS + (ty)) + (i) % 4)
 #elif MATRIX
-#define ROW_OF(ty, i) (4 * ((i) / 4 * ROWS + (ty) / 8 * 8) + (i) % 4 * 8 + (ty) % 8)
+#define ROW_OF(ty, i) ((ty) / 4 * (16 * RM) + (i) / 2 * 8 + (ty) % 4 * 2 + (i) % 2)
 #else
 #define ROW_OF(ty, i) ((i)*ROWS + (ty))
 #endif
-#if MATRIX
+#if MATRIX && PATCH
+#define TILE_COLUMN(item) ((item) / LANES % (COLUMNS / 8) * 8 + (item) % LANES / 4)
+#define TILE_ROW(item) ((item) / LANES / (COLUMNS / 8) * 4 + (item) % 4)
+#elif MATRIX
 #define TILE_COLUMN(item) ((item) / LANES % (COLUMNS / 4) * 4 + (item) % 4)
 #define TILE_ROW(item) ((item) / LANES / (COLUMNS / 4) * 8 + (item) % LANES / 4)
 #elif COLUMNS > 8 && COLUMNS % 8 == 0 && ROWS % 4 == 0

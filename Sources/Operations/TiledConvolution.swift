@@ -234,7 +234,7 @@ package struct TiledConvolution: ConvolutionKernels {
           "conv \(g.label)", flops: g.flops,
           bytes: Double(x.base.byteCount + filter.byteCount + partials.byteCount),
           requestedBytes: Self.requestedBytes(
-            tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs,
+            tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, taps: g.taps,
             others: partials.byteCount)))
       addSplits(partials, bias: bias, to: y, accumulate: false, g)
       return nil
@@ -252,7 +252,8 @@ package struct TiledConvolution: ConvolutionKernels {
         "conv \(g.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + filter.byteCount + y.byteCount),
         requestedBytes: Self.requestedBytes(
-          tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, others: y.byteCount)))
+          tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, taps: g.taps,
+          others: y.byteCount)))
     return moments.left
   }
 
@@ -282,7 +283,7 @@ package struct TiledConvolution: ConvolutionKernels {
     // Each tap belongs to one phase.
     func requestedBytes(others: Int) -> Double {
       Self.requestedBytes(
-        tile, rows: rows, dy, columns: g.inputs, filter, terms: g.taps * g.outputs, others: others)
+        tile, rows: rows, dy, columns: g.inputs, filter, terms: g.taps * g.outputs, taps: g.taps, others: others)
     }
     let splits = given ?? product.splits(on: device.description)
     if splits > 1 {
@@ -433,14 +434,18 @@ package struct TiledConvolution: ConvolutionKernels {
   }
 
   /// Bytes that the work-groups of a product load and store: each tile loads its rows, of one tensor, and its columns, of
-  /// another, for all terms, and there are `others`. Values in the padding count as well; the rows of an affine do not.
+  /// another, for all terms, and there are `others`. With a patch it loads its positions once for all taps. Values in the
+  /// padding count as well; the rows of an affine do not.
   private static func requestedBytes(
-    _ tile: Tile, rows: Int, _ rowValues: Tensor, columns: Int, _ columnValues: Tensor, terms: Int, others: Int
+    _ tile: Tile, rows: Int, _ rowValues: Tensor, columns: Int, _ columnValues: Tensor, terms: Int, taps: Int = 1,
+    others: Int
   ) -> Double {
     let across = (columns + tile.columns - 1) / tile.columns
     let down = (rows + tile.rows - 1) / tile.rows
-    let perTerm = rows * across * rowValues.dtype.byteCount + columns * down * columnValues.dtype.byteCount
-    return Double(terms) * Double(perTerm) + Double(others)
+    let rowLoads = tile.patch.map { Double($0 * down) / Double(taps) } ?? Double(rows)
+    let perTerm =
+      rowLoads * Double(across * rowValues.dtype.byteCount) + Double(columns * down * columnValues.dtype.byteCount)
+    return Double(terms) * perTerm + Double(others)
   }
 
   /// Bakes aligned access in where every quad of channels of these tensors is complete and starts at 16 bytes.

@@ -1,3 +1,5 @@
+import OpenCLRuntime
+
 /// How `conv_tiled_patch` cuts the images of a pass into strips, so that what the rows of a tile read lies in few lines; see
 /// there for strips and positions.
 package struct TiledPatch: Sendable, Hashable {
@@ -40,19 +42,29 @@ package struct TiledPatch: Sendable, Hashable {
 extension TiledConvolution.Tile {
   /// The same with a patch, where that is possible and does not cost work-groups at once: in products of single precision it
   /// takes no more local memory than without, or than leaves every GPU two work-groups. Matrix units, which only NVIDIA's
-  /// GPUs have so far, come with local memory for more than registers suffice for.
+  /// GPUs have so far, come with more local memory than registers suffice for.
   ///
-  /// Three channels of four are multiplied for themselves, but eight or sixteen by matrix units, so that images of fewer
-  /// are left to the other kernel.
+  /// Fewer than four channels are multiplied for themselves, but matrix units take eight or sixteen together: images of
+  /// others are left to `conv_tiled`.
   func withPatch(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription) -> Self? {
-    guard let positions = TiledPatch(pass, g, rows: rows)?.roundedPositions else { return nil }
-    let tile = with(patch: positions)
-    let product = TiledProduct(pass, g, tile)
+    guard let positions = TiledPatch(pass, g, rows: patchShape.rows)?.roundedPositions else { return nil }
+    let tile = patchShape.with(patch: positions)
+    let steps = TiledProduct(pass, g, tile).steps
     let channels = pass == .forward ? g.inputs : g.outputs
     guard operand == nil || channels % tile.terms == 0,
-      tile.violation(on: device, taps: g.taps, steps: product.steps) == nil
+      tile.violation(on: device, taps: g.taps, steps: steps) == nil
     else { return nil }
-    let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: product.steps)
+    let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)
     return operand != nil || localBytes <= max(self.localBytes(sums: true), 24 << 10) ? tile : nil
+  }
+
+  /// Narrow tiles in another shape: eight columns of a work-item in place of eight rows, each of which would be read by
+  /// itself. A warp with matrix units has 32 columns.
+  private var patchShape: Self {
+    switch (operand, columns) {
+    case (nil, 32) where down == 2: Self(rows: rows, columns: columns, across: 2)
+    case (.some, ...16): Self(rows: 128, columns: 32, down: 2, operand: operand)
+    default: self
+    }
   }
 }

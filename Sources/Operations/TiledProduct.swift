@@ -62,6 +62,9 @@ package struct TiledProduct: Sendable {
   /// Work-groups without splits.
   package var groups: Int { phases * tile.groups(rows, columns) }
 
+  /// Terms of a step.
+  package var termsOfStep: Int { patch == nil ? tile.terms : tile.terms * taps }
+
   /// Steps of the loop over terms, in the phase that has most.
   package var steps: Int {
     if patch != nil { return (channels + tile.terms - 1) / tile.terms }
@@ -90,7 +93,8 @@ package struct TiledProduct: Sendable {
 
   private func wantedSplits(on device: DeviceDescription) -> Int {
     guard device.kind != .cpu else { return 1 }
-    let leastSteps = max(1, (tile.operand == nil ? 128 : 512) / (patch == nil ? tile.terms : tile.terms * taps))
+    let leastTerms = tile.operand == nil ? 128 : 512
+    let leastSteps = (leastTerms + termsOfStep - 1) / termsOfStep
     let wanted = min(2 * device.computeUnits / max(groups, 1), steps / leastSteps, Self.mostSplits)
     guard wanted > 1 else { return 1 }
     // Of equal length but for the last, and none without steps.

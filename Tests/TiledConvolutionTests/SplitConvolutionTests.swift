@@ -20,8 +20,10 @@ extension DeviceTests {
     /// Launches of `conv_tiled` with and without splits.
     private func isSplit(_ device: Device, gradient: Bool) -> Set<Bool> {
       Set(
-        device.programsInUse.filter { ["conv_tiled", "conv_tiled_patch"].contains($0.kernel) && $0.options.contains(" GRADIENT=1") == gradient }
-          .map { $0.options.contains("SPLIT=1") })
+        device.programsInUse.filter {
+          ["conv_tiled", "conv_tiled_patch"].contains($0.kernel) && $0.options.contains(" GRADIENT=1") == gradient
+        }
+        .map { $0.options.contains("SPLIT=1") })
     }
 
     /// Everything against the reference, twice with the same bits. The passes that are said are split, the others not.
@@ -128,9 +130,9 @@ extension DeviceTests {
     /// DenseNet-121's last blocks at batch 64 on 132 compute units. Each value here follows from the rule by hand.
     @Test func smallGridsAreSplit() throws {
       let device = try Self.gpu(computeUnits: 132)
-      // 4×4 pixels, 3×3: 8 tiles of 128 × 32, 72 steps of 16 terms, 8 of them at least: lengths of 8.
+      // 4×4 pixels, 3×3: 8 tiles of 128 × 32, 32 steps of 4 channels under 9 taps, 4 of them at least.
       let narrow = product(.forward, side: 4, 128, 32, kernel: 3, on: device)
-      #expect(narrow.groups == 8 && narrow.steps == 72 && narrow.splits(on: device) == 9)
+      #expect(narrow.groups == 8 && narrow.steps == 32 && narrow.splits(on: device) == 8)
       // 1×1: 32 tiles of 64 × 64, 64 steps.
       let pointwise = product(.forward, side: 4, 1024, 128, kernel: 1, on: device)
       #expect(pointwise.groups == 32 && pointwise.steps == 64 && pointwise.splits(on: device) == 8)
@@ -140,7 +142,7 @@ extension DeviceTests {
       // That of the 3×3 one has 18 steps over 32 tiles.
       let wide = product(.inputGradient, side: 4, 128, 32, kernel: 3, on: device)
       #expect(wide.groups == 32 && wide.steps == 18 && wide.splits(on: device) == 2)
-      // 9×9 pixels: 41 tiles, so six splits of 12 steps for two groups a unit.
+      // 9×9 pixels: 41 tiles, so six splits of 6 steps at most for two groups a unit.
       let block = product(.forward, side: 9, 128, 32, kernel: 3, on: device)
       #expect(block.groups == 41 && block.splits(on: device) == 6)
     }
@@ -203,7 +205,7 @@ extension DeviceTests {
           guard splits > 1 else { continue }
           let length = (product.steps + splits - 1) / splits
           #expect((splits - 1) * length < product.steps, "a split of \(geometry.label) has nothing to do")
-          #expect(length * tile.terms >= (operand == nil ? 128 : 512))
+          #expect(length * product.termsOfStep >= (operand == nil ? 128 : 512))
           #expect(splits * product.groups <= 2 * computeUnits && splits <= TiledProduct.mostSplits)
         }
       }

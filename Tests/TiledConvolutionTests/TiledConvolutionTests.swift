@@ -172,7 +172,7 @@ extension DeviceTests {
         return (tile, tile.options(on: gpu))
       }
       typealias Tile = TiledConvolution.Tile
-      // 128 columns and work-groups enough; as many columns and few; 32 columns.
+      // 128 columns and work-groups enough; as many columns and few; 32 columns under 3×3 taps, and under a single one.
       let large = Tile(rows: 128, columns: 128, down: 2, across: 2)
       let tall = Tile(rows: 128, columns: 64, down: 2)
       for (wavefront, subgroups, most, medium, narrow) in [
@@ -185,7 +185,11 @@ extension DeviceTests {
         let few = try standard(64, 128, kernel: 1, batch: 1, wavefront: wavefront, subgroups: subgroups).tile
         #expect(few == Tile(rows: 64, columns: 64, down: medium), "\(wavefront ?? 0), \(subgroups)")
         let third = try standard(128, 32, kernel: 3, batch: 64, wavefront: wavefront, subgroups: subgroups).tile
-        #expect(third == Tile(rows: 128, columns: 32, down: narrow), "\(wavefront ?? 0), \(subgroups)")
+        // 128 pixels in four lines of 32, of two images at times: 202 positions with strips of 8.
+        let patched = Tile(rows: 128, columns: 32, across: narrow).with(patch: 256)
+        #expect(third == patched, "\(wavefront ?? 0), \(subgroups)")
+        let fourth = try standard(128, 32, kernel: 1, batch: 64, wavefront: wavefront, subgroups: subgroups).tile
+        #expect(fourth == Tile(rows: 128, columns: 32, down: narrow), "\(wavefront ?? 0), \(subgroups)")
       }
     }
 

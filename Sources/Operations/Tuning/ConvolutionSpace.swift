@@ -229,7 +229,9 @@ extension TiledConvolution.Tile {
       rows % (4 * down) == 0, columns % (4 * across) == 0, terms % 4 == 0
     else { return "register tiles do not divide the tile" }
     if let operand {
-      guard rows % (32 * down) == 0, columns % (16 * across) == 0, terms % (8 * operand.perWord) == 0 else {
+      let warp = patch == nil ? (rows: 32, columns: 16) : (rows: 16, columns: 32)
+      guard rows % (warp.rows * down) == 0, columns % (warp.columns * across) == 0, terms % (8 * operand.perWord) == 0
+      else {
         return "not in whole steps of whole warps for matrix units"
       }
     }
@@ -248,7 +250,8 @@ extension TiledConvolution.Tile {
     guard localBytes <= device.localMemory else { return "\(localBytes) bytes of local memory" }
     // Fitted to the registers that ptxas gives them, so that none spills: Scripts/gpu-compile --all-tiles.
     if operand != nil {
-      guard 4 * accumulators / 5 + 4 * across + 2 * fetched(taps: taps) + rowQuads < 195 else {
+      let needed = 4 * accumulators / 5 + 4 * across + 2 * fetched(taps: taps) + rowQuads
+      guard needed < (patch == nil ? 195 : 225) else {
         return "registers would spill"
       }
       return nil

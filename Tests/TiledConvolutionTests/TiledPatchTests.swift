@@ -1,0 +1,161 @@
+import OpenCLRuntime
+import ReferenceOperations
+import TensorCore
+import Testing
+
+@testable import Operations
+
+extension DeviceTests {
+  /// Convolutions that read an image once for all taps, against the double-precision reference.
+  struct TiledPatchTests {
+    typealias Tile = TiledConvolution.Tile
+
+    private static let small = Tile(rows: 32, columns: 16)
+    private static let tall = Tile(rows: 64, columns: 32, down: 2, across: 2)
+
+    /// Everything against the reference, twice with the same bits, with just the patch that the images need.
+    private func check(_ test: ConvolutionCase, _ tile: Tile = small, splits: Int = 1, limit: Double = 2e-6) throws {
+      let device = try Device(DeviceTests.device.get().description)
+      let geometry = ConvolutionGeometry(
+        input: [test.batch, test.height, test.width, test.inputs],
+        filter: [test.kernel.0, test.kernel.1, test.inputs, test.outputs], strides: test.strides,
+        padding: .explicit(top: test.pad.0, bottom: test.pad.1, left: test.pad.2, right: test.pad.3))
+      var configurations = tile.everywhere(splits: splits)
+      for pass in [ConvolutionPass.forward, .inputGradient] {
+        let patch = try #require(TiledPatch(pass, geometry, rows: tile.rows))
+        configurations[pass] = .tiled(tile.with(patch: patch.positions), splits: splits)
+      }
+      func run() throws -> ConvolutionCase.Results {
+        try ConvolutionConfiguration.$forced.withValue(configurations) {
+          try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
+        }
+      }
+      let results = try run()
+      #expect(try run() == results, "\(test): two runs differ")
+      #expect(results["guard"] == [], "\(test): writes beyond its channels")
+      let kernels = Set(device.programsInUse.map(\.kernel))
+      #expect(kernels.contains("conv_tiled_patch") && !kernels.contains("conv_tiled"))
+      for (name, expected) in test.reference() {
+        let values = try #require(results[name], "\(test): no \(name)").map(Double.init)
+        func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+        #expect(values.count == expected.values.values.count)
+        let error = norm(zip(values, expected.values.values).map { $0 - $1 }) / norm(expected.magnitudes.values)
+        #expect(error < limit, "\(test), \(tile): \(name) is \(error) from the reference")
+      }
+    }
+
+    /// Windows, paddings and images: several strips, lines and images in a tile, tiles that end within a line.
+    @Test(arguments: [
+      ConvolutionCase(height: 9, width: 12, inputs: 4, outputs: 4),
+      ConvolutionCase(batch: 5, height: 3, width: 3, inputs: 8, outputs: 20),
+      ConvolutionCase(batch: 3, height: 1, width: 1, inputs: 4, outputs: 4),
+      ConvolutionCase(height: 11, width: 7, inputs: 4, outputs: 4, kernel: (2, 5), pad: (0, 1, 4, 0)),
+      ConvolutionCase(height: 9, width: 13, inputs: 4, outputs: 4, kernel: (5, 1), pad: (0, 0, 0, 0)),
+      ConvolutionCase(height: 1, width: 40, inputs: 4, outputs: 4, kernel: (1, 9), pad: (0, 0, 4, 4)),
+      ConvolutionCase(height: 4, width: 4, inputs: 4, outputs: 4, kernel: (5, 5), pad: (4, 4, 4, 4)),
+      ConvolutionCase(batch: 1, height: 20, width: 18, inputs: 3, outputs: 16, kernel: (7, 7), pad: (3, 3, 3, 3)),
+    ])
+    func windows(test: ConvolutionCase) throws {
+      try check(test)
+      var test = test
+      (test.pre, test.affine, test.post, test.twice) = (0.2, true, 0, true)
+      try check(test, Self.tall)
+    }
+
+    /// Quads that are not complete, a single step and several, slabs of wider storages.
+    @Test(arguments: [(1, 5), (2, 1), (3, 33), (7, 4), (16, 16), (20, 31)]) func channels(inputs: Int, outputs: Int)
+      throws
+    {
+      try check(ConvolutionCase(inputs: inputs, outputs: outputs, affine: true, post: 0.1))
+      try check(
+        ConvolutionCase(
+          inputs: inputs, outputs: outputs, pre: 0, affine: true, inputGap: (3, 2), outputGap: (4, 8), twice: true))
+    }
+
+    @Test func theAffinesGradientAlone() throws {
+      try check(ConvolutionCase(inputs: 20, outputs: 8, affine: true, post: 0, wantsInput: false))
+    }
+
+    /// As many parts of the channels as there are steps, and more.
+    @Test(arguments: [2, 5, 7]) func splits(splits: Int) throws {
+      try check(ConvolutionCase(inputs: 20, outputs: 20, affine: true, post: 0, twice: true), splits: splits)
+    }
+
+    /// Moments of what is stored, also with tiles that images do not fill.
+    @Test func momentsAreLeft() throws {
+      let device = try DeviceTests.device.get()
+      let tile = Self.tall
+      let x = Tensor(ReferenceTensor.random([3, 9, 7, 8], seed: 1).floats, shape: [3, 9, 7, 8], on: device)
+      let filter = Tensor(ReferenceTensor.random([3, 3, 8, 20], seed: 2).floats, shape: [3, 3, 8, 20], on: device)
+      let bias = Tensor(ReferenceTensor.random([20], seed: 3).floats, shape: [20], on: device)
+      let y = ConvolutionConfiguration.$forced.withValue([.forward: .tiled(tile.with(patch: 256), splits: 1)]) {
+        ConvolutionAlgorithm.$forced.withValue(.tiled) {
+          x.conv2d(filter: filter, bias: bias, leavingMoments: true)
+        }
+      }
+      #expect(!y.storage.partialMoments.isEmpty)
+      let asked = y.moments()
+      let (mean, variance) = try (asked.mean.floats(), asked.variance.floats())
+      let computed = Reference.moments(ReferenceTensor([3, 9, 7, 20], try y.floats().map(Double.init)))
+      for channel in 0..<20 {
+        let deviation = computed.variance.values[channel].squareRoot()
+        #expect(abs(Double(mean[channel]) - computed.mean.values[channel]) < 1e-6 * deviation)
+        #expect(abs(Double(variance[channel]) / computed.variance.values[channel] - 1) < 1e-5)
+      }
+    }
+
+    /// Matrix units take eight words of a position at once. Operands that need no rounding multiply exactly.
+    @Test(arguments: MatrixOperand.allCases) func matrixUnits(operand: MatrixOperand) throws {
+      // Each program takes POCL seconds to compile, so not every type does everything by default.
+      for (tile, inputs) in [
+        (Tile(rows: 32, columns: 32, terms: 8 * operand.perWord, operand: operand), 16),
+        (Tile(rows: 64, columns: 64, down: 2, across: 2, terms: 8 * operand.perWord, operand: operand), 36),
+      ] {
+        var test = ConvolutionCase(height: 9, width: 6, inputs: inputs, outputs: 20)
+        test.roundedTo = operand
+        try check(test, tile)
+      }
+      // Others are rounded, with prologue and epilogue.
+      try check(
+        ConvolutionCase(height: 7, width: 6, inputs: 8, outputs: 12, affine: true, post: 0, twice: true),
+        Tile(rows: 32, columns: 32, terms: 8 * operand.perWord, operand: operand), limit: 2 * operand.roundoff)
+    }
+
+    // MARK: - Positions
+
+    /// What the cut says that a tile needs, by going through all tiles and pixels.
+    @Test(arguments: [
+      ([64, 37, 37], 3, 128), ([64, 18, 18], 3, 128), ([64, 9, 9], 3, 128), ([64, 4, 4], 3, 128), ([2, 1, 1], 3, 64),
+      ([3, 30, 100], 7, 256), ([1, 5, 13], 3, 128), ([5, 7, 3], 5, 16),
+    ]) func positionsSuffice(images: [Int], kernel: Int, rows: Int) throws {
+      let (batch, height, width) = (images[0], images[1], images[2])
+      let geometry = ConvolutionGeometry(
+        input: [batch, height, width, 4], filter: [kernel, kernel, 4, 4], strides: (1, 1), padding: .same)
+      let patch = try #require(TiledPatch(.forward, geometry, rows: rows))
+      #expect(width % patch.strip == 0)
+      let line = patch.strip + kernel - 1
+      let positions = (0..<batch * height * width).map { pixel in
+        let inLines = pixel / patch.strip
+        return (inLines / height * (height + kernel - 1) + inLines % height) * line + pixel % patch.strip
+      }
+      let most = stride(from: 0, to: positions.count, by: rows).map { first in
+        positions[min(first + rows, positions.count) - 1] - positions[first] + (kernel - 1) * line + kernel
+      }.max()
+      #expect(try #require(most) <= patch.positions)
+      // No more than the ends of lines and strips that a tile need not have.
+      #expect(try #require(most) > patch.positions - kernel * line - kernel)
+    }
+
+    /// What has none: a stride, a single tap.
+    @Test func onlyDenseWindowsHavePatches() {
+      func patch(kernel: Int, stride: Int) -> TiledPatch? {
+        TiledPatch(
+          .forward,
+          ConvolutionGeometry(
+            input: [2, 8, 8, 4], filter: [kernel, kernel, 4, 4], strides: (stride, stride), padding: .same), rows: 64)
+      }
+      #expect(patch(kernel: 3, stride: 1) != nil)
+      #expect(patch(kernel: 3, stride: 2) == nil && patch(kernel: 1, stride: 1) == nil)
+    }
+  }
+}
