@@ -16,10 +16,6 @@
 // Baked, besides what tiles.cl and tiles_result.cl take: PATCH, ONE_STEP (where PATCH_CHANNELS are all channels: a
 // single buffer of tiles), FEW (channels, fewer than a quad). SPLIT cuts channels into parts.
 
-#ifndef FEW
-#define FEW 4
-#endif
-
 // Quads that a work-item fetches of a patch: of its positions' channels, always the same ones.
 #define PATCH_QUADS (PATCH_CHANNELS / 4)
 #define PATCH_QUAD(s) (item + (s)*ITEMS)
@@ -48,51 +44,83 @@
 #define PARTS (!ONE_STEP && KH * KW <= 9 ? KH : 1)
 #define OF_PART(s, together, part) ((s) / (together) % PARTS == (part))
 
+// Part of so many.
+#define PART_OF(count, part) ((part) * (count) / PARTS)
+
 // acc += part of a step. `position`: those of the rows that it reads, below the first tap.
+#if MATRIX
+
+// The words that a lane takes of a row, from the first of the position below the first tap on: two of a tap's.
+INLINE int words_of_set(int set, int member, int lineWidth) {
+  // What fills up the last set meets zeros of the filter, but must be numbers.
+  const int tap = min(set * TAPS_TOGETHER + 2 * member / POSITION_WORDS, KH * KW - 1);
+  return (tap / KW * lineWidth + tap % KW) * POSITION_WORDS + 2 * member % POSITION_WORDS;
+}
+
 INLINE void multiply_part(int part, local const float4 *patch, const int position[READ_ROWS], int lineWidth, int tx,
                           int ty, float4 acc[4 * RM][RN]) {
   local const float4 *const bs = patch + SIZE_A;
-#if KH * KW > 9 || MATRIX && EMULATED
+  const int lane = tx % 8 * 4 + ty % 4;
+#if TAP_SETS > 9 || EMULATED
 #pragma unroll 1
 #else
 #pragma unroll
 #endif
-  for (int i = part * KH / PARTS; i < (part + 1) * KH / PARTS; i++) {
-#if MATRIX && EMULATED
-#pragma unroll 1
-#else
+  for (int set = PART_OF(TAP_SETS, part); set < PART_OF(TAP_SETS, part + 1); set++) {
+    local const uint4 *const rows = (local const uint4 *)bs + MATRIX_QUAD(TN, set * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
+    RowFragment a[RN];
 #pragma unroll
+    for (int h = 0; h < RN; h++)
+      a[h] = row_fragment(rows + h * COLUMNS, TN, lane);
+    ColumnSource columns;
+    columns.words = (local const uint *)patch;
+#if EMULATED
+    for (int member = 0; member < 4; member++)
+      columns.pair[member] = words_of_set(set, member, lineWidth);
+#else
+    // Without FEW the same for all lanes.
+    columns.words += words_of_set(set, FEW ? lane % 4 : 0, lineWidth);
 #endif
-    for (int j = 0; j < KW; j++) {
-      const int tap = i * KW + j;
-      const int distance = i * lineWidth + j;
-#if MATRIX
-      const int lane = tx % 8 * 4 + ty % 4;
-      local const uint4 *const rows =
-          (local const uint4 *)bs + MATRIX_QUAD(TN, tap * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
-      RowFragment a[RN];
+#pragma unroll
+    for (int g = 0; g < 2 * RM; g++) {
+#if EMULATED
+      columns.left = position[2 * g] * POSITION_WORDS;
+      columns.right = position[2 * g + 1] * POSITION_WORDS;
+#else
+      columns.own = position[g] * POSITION_WORDS + (FEW ? 0 : lane % 4 * 2);
+#endif
 #pragma unroll
       for (int h = 0; h < RN; h++)
-        a[h] = row_fragment(rows + h * COLUMNS, TN, lane);
-#pragma unroll
-      for (int g = 0; g < 2 * RM; g++) {
-        ColumnSource columns;
-        columns.words = (local const uint *)patch + distance * POSITION_WORDS;
-#if EMULATED
-        columns.left = position[2 * g] * POSITION_WORDS;
-        columns.right = position[2 * g + 1] * POSITION_WORDS;
+        multiply_words(rows + h * COLUMNS, TN, a[h], columns, lane, &acc[2 * g][h], &acc[2 * g + 1][h]);
+    }
+  }
+}
+
 #else
-        columns.own = position[g] * POSITION_WORDS;
+
+// Of the quads, those terms that are not all zeros.
+#if FEW
+#define USED_TERMS FEW
+#else
+#define USED_TERMS 4
 #endif
-#pragma unroll
-        for (int h = 0; h < RN; h++)
-          multiply_words(rows + h * COLUMNS, TN, a[h], columns, lane, &acc[2 * g][h], &acc[2 * g + 1][h]);
-      }
+
+INLINE void multiply_part(int part, local const float4 *patch, const int position[READ_ROWS], int lineWidth, int tx,
+                          int ty, float4 acc[4 * RM][RN]) {
+  local const float4 *const bs = patch + SIZE_A;
+#if KH * KW > 9
+#pragma unroll 1
 #else
-      local const float4 *const columns = bs + tap * 4 * LDB + tx;
-      float4 b[FEW][RN];
 #pragma unroll
-      for (int k = 0; k < FEW; k++)
+#endif
+  for (int i = PART_OF(KH, part); i < PART_OF(KH, part + 1); i++) {
+#pragma unroll
+    for (int j = 0; j < KW; j++) {
+      const int distance = i * lineWidth + j;
+      local const float4 *const columns = bs + (i * KW + j) * 4 * LDB + tx;
+      float4 b[USED_TERMS][RN];
+#pragma unroll
+      for (int k = 0; k < USED_TERMS; k++)
 #pragma unroll
         for (int h = 0; h < RN; h++)
           b[k][h] = columns[k * LDB + h * COLUMNS];
@@ -102,21 +130,22 @@ INLINE void multiply_part(int part, local const float4 *patch, const int positio
 #pragma unroll
         for (int h = 0; h < RN; h++) {
           acc[r][h] = fma((float4)(a.x), b[0][h], acc[r][h]);
-#if FEW > 1
+#if USED_TERMS > 1
           acc[r][h] = fma((float4)(a.y), b[1][h], acc[r][h]);
 #endif
-#if FEW > 2
+#if USED_TERMS > 2
           acc[r][h] = fma((float4)(a.z), b[2][h], acc[r][h]);
 #endif
-#if FEW > 3
+#if USED_TERMS > 3
           acc[r][h] = fma((float4)(a.w), b[3][h], acc[r][h]);
 #endif
         }
       }
-#endif
     }
   }
 }
+
+#endif
 
 // The position below the first tap of pixel m.
 INLINE int position_of(int m, const Grid *grid) {
@@ -271,16 +300,16 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
   for (int s = 0; s < SLOTS_B; s++) {
 #if GRADIENT
     const int n = n0 + FILTER_COLUMN(s);
-    const int tap = KH * KW - 1 - FILTER_TERM(s) / PATCH_CHANNELS;
+    const int tap = FILTER_TERM(s) / PATCH_CHANNELS;
     source.filterChannel[s] = FILTER_TERM(s) % PATCH_CHANNELS;
-    source.filterOffset[s] = (tap * outputs + n) * channels + source.filterChannel[s];
+    source.filterOffset[s] = ((KH * KW - 1 - tap) * outputs + n) * channels + source.filterChannel[s];
 #else
     const int n = n0 + QUAD_OF(s, TN) * 4;
     const int tap = TERM_OF(s, TN) / PATCH_CHANNELS;
     source.filterChannel[s] = TERM_OF(s, TN) % PATCH_CHANNELS;
     source.filterOffset[s] = (tap * channels + source.filterChannel[s]) * outputs + n;
 #endif
-    source.outputsLeft[s] = HAS_B(s) ? outputs - n : 0;
+    source.outputsLeft[s] = HAS_B(s) & tap < KH * KW ? outputs - n : 0;
   }
 
   float4 acc[4 * RM][RN];

@@ -214,21 +214,17 @@ INLINE float4 instruction(uint4 a, uint2 b, float4 c) {
 
 #endif
 
-// Eight columns that lie anywhere: each eight words side by side, from `words` and an offset on.
+// Eight columns that lie anywhere: a lane's two words of one are side by side. They begin at an offset from `words`.
 typedef struct {
   local const uint *words;
 #if EMULATED
-  // Of columns 2 * member and 2 * member + 1.
-  int left, right;
+  // Of columns 2 * member and 2 * member + 1, and from there to what each member takes.
+  int left, right, pair[4];
 #else
-  // Of column `group`.
+  // Of column `group`; `words` is the lane's.
   int own;
 #endif
 } ColumnSource;
-
-INLINE uint2 column_words(ColumnSource columns, int column, int member) {
-  return *(local const uint2 *)(columns.words + column + 2 * member);
-}
 
 // Registers C of a lane after instruction q on rows as above and on such columns.
 #if EMULATED
@@ -238,8 +234,8 @@ INLINE float4 instruction_on_words(local const uint4 *rows, int rowExtent, Colum
   for (int member = 0; member < 4; member++) {
     const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
     const uint4 a = ROW_REGISTERS(fragment, q);
-    const uint2 b0 = column_words(columns, columns.left, member);
-    const uint2 b1 = column_words(columns, columns.right, member);
+    const uint2 b0 = *(local const uint2 *)(columns.words + columns.left + columns.pair[member]);
+    const uint2 b1 = *(local const uint2 *)(columns.words + columns.right + columns.pair[member]);
     c += (float4)(word_product(a.x, b0.x), word_product(a.x, b1.x), word_product(a.y, b0.x), word_product(a.y, b1.x));
     c += (float4)(word_product(a.z, b0.y), word_product(a.z, b1.y), word_product(a.w, b0.y), word_product(a.w, b1.y));
   }
@@ -255,7 +251,7 @@ INLINE float4 instruction_on_words(local const uint4 *rows, int rowExtent, Colum
 INLINE void multiply_words(local const uint4 *rows, int rowExtent, RowFragment a, ColumnSource columns, int lane,
                            float4 *even, float4 *odd) {
 #if !EMULATED
-  const uint2 b = column_words(columns, columns.own, lane % 4);
+  const uint2 b = *(local const uint2 *)(columns.words + columns.own);
 #endif
   float4 c = INSTRUCTION_ON_WORDS(0, ((float4)(even->x, odd->x, even->y, odd->y)));
   even->xy = c.xz;

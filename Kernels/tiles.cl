@@ -57,15 +57,26 @@
 #ifndef PATCH
 #define PATCH 0
 #endif
-// With PATCH (convolution_tiled_patch.cl) a step has all taps of so many channels as lie side by side in local memory.
-#if MATRIX
+// With PATCH (convolution_tiled_patch.cl) a step has all taps of so many channels as lie side by side in local memory,
+// and with FEW, of that many channels, all: a quad. Matrix units take several such quads together, of different taps,
+// which are filled up to whole sets.
+#ifndef FEW
+#define FEW 0
+#endif
+#if MATRIX && !FEW
 #define PATCH_CHANNELS (MATRIX_WORDS * PACK)
 #else
 #define PATCH_CHANNELS 4
 #endif
+#if MATRIX
+#define TAPS_TOGETHER (MATRIX_WORDS * PACK / PATCH_CHANNELS)
+#else
+#define TAPS_TOGETHER 1
+#endif
+#define TAP_SETS ((KH * KW + TAPS_TOGETHER - 1) / TAPS_TOGETHER)
 #if PATCH
 #undef TK
-#define TK (KH * KW * PATCH_CHANNELS)
+#define TK (TAP_SETS * TAPS_TOGETHER * PATCH_CHANNELS)
 #endif
 #ifndef TK
 #define TK 16
@@ -79,7 +90,7 @@
 #define LDA (TM / 4 + 1)
 #define LDB (TN / 4 + 1)
 #if PATCH
-#define SIZE_A (PATCH * PATCH_CHANNELS / PACK / 4)
+#define SIZE_A ((PATCH * PATCH_CHANNELS / PACK + 3) / 4)
 #elif MATRIX
 #define SIZE_A MATRIX_TILE_SIZE(TM, WORDS)
 #else

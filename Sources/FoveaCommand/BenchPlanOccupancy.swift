@@ -53,7 +53,7 @@ struct TiledKernelResources {
     let whole = TiledConvolution.Tile(
       rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16],
       operand: operand)
-    let tile = values["PATCH"].map { whole.with(patch: $0) } ?? whole
+    let tile = values["PATCH"].map { whole.with(patch: $0, channels: values["FEW"] ?? .max) } ?? whole
     let taps = values["KH", default: 1] * values["KW", default: 1]
     items = tile.items
     localBytes = tile.localBytes(

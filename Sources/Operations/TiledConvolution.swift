@@ -30,15 +30,23 @@ package struct TiledConvolution: ConvolutionKernels {
       self.patch = patch
     }
 
-    /// The same with a patch.
-    package func with(patch: Int) -> Tile {
+    /// The same with a patch, of images with so many channels: a step has as many as matrix units take at once, or a quad,
+    /// which suffices for few.
+    package func with(patch: Int, channels: Int) -> Tile {
       Tile(
-        rows: rows, columns: columns, down: down, across: across, terms: 4 * Self.patchQuads(operand),
+        rows: rows, columns: columns, down: down, across: across, terms: channels > 4 ? 4 * wholeQuads : 4,
         operand: operand, patch: patch)
     }
 
-    /// Quads of channels that lie side by side in a patch: what matrix units take at once, or one.
-    static func patchQuads(_ operand: MatrixOperand?) -> Int { operand.map { 2 * $0.perWord } ?? 1 }
+    /// Quads of channels that matrix units take at once.
+    private var wholeQuads: Int { operand.map { 2 * $0.perWord } ?? 1 }
+
+    /// Terms of a step, under so many taps. Those of a patch are filled up to what matrix units take at once.
+    package func termsOfStep(taps: Int) -> Int {
+      guard patch != nil else { return terms }
+      let together = max(4 * wholeQuads / terms, 1)
+      return (taps + together - 1) / together * together * terms
+    }
 
     /// Work-items of a work-group.
     package var items: Int { rows / (4 * down) * (columns / (4 * across)) }
@@ -65,11 +73,11 @@ package struct TiledConvolution: ConvolutionKernels {
 
     /// Quads of the tile's rows, or of its patch, that a work-item fetches for a step, at most.
     package var rowQuads: Int {
-      patch.map { ($0 * Self.patchQuads(operand) + items - 1) / items } ?? quads(rows, terms: terms)
+      patch.map { ($0 * terms / 4 + items - 1) / items } ?? quads(rows, terms: terms)
     }
 
     /// Quads of its columns.
-    package func columnQuads(taps: Int) -> Int { quads(columns, terms: patch == nil ? terms : terms * taps) }
+    package func columnQuads(taps: Int) -> Int { quads(columns, terms: termsOfStep(taps: taps)) }
 
     /// For matrix units whole pairs of words.
     private func quads(_ extent: Int, terms: Int) -> Int {
@@ -90,7 +98,7 @@ package struct TiledConvolution: ConvolutionKernels {
       }
       let buffer =
         if let patch {
-          patch * Self.patchQuads(operand) / perWord + quads(columns, terms: terms * taps)
+          (patch * terms / perWord + 3) / 4 + quads(columns, terms: termsOfStep(taps: taps))
         } else {
           quads(rows, terms: terms) + quads(columns, terms: terms)
         }

@@ -44,14 +44,14 @@ extension TiledConvolution.Tile {
   /// takes no more local memory than without, or than leaves every GPU two work-groups. Matrix units, which only NVIDIA's
   /// GPUs have so far, come with more local memory than registers suffice for.
   ///
-  /// Fewer than four channels are multiplied for themselves, but matrix units take eight or sixteen together: images of
-  /// others are left to `conv_tiled`.
+  /// Matrix units take eight or sixteen channels together, or those of several taps where there are no more than four:
+  /// images of others are left to `conv_tiled`.
   func withPatch(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription) -> Self? {
     guard let positions = TiledPatch(pass, g, rows: patchShape.rows)?.roundedPositions else { return nil }
-    let tile = patchShape.with(patch: positions)
+    let channels = g.sourceChannels(of: pass)
+    let tile = patchShape.with(patch: positions, channels: channels)
     let steps = TiledProduct(pass, g, tile).steps
-    let channels = pass == .forward ? g.inputs : g.outputs
-    guard operand == nil || channels % tile.terms == 0,
+    guard operand == nil || channels <= 4 || channels % tile.terms == 0,
       tile.violation(on: device, taps: g.taps, steps: steps) == nil
     else { return nil }
     let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)

@@ -46,7 +46,8 @@ package struct TiledProduct: Sendable {
   /// What is baked in besides tile, window and structure.
   var options: String {
     guard patch != nil else { return isFlat ? " -D FLAT=\(channels)" : "" }
-    return (steps == 1 ? " -D ONE_STEP=1" : "") + (tile.operand == nil && channels < 4 ? " -D FEW=\(channels)" : "")
+    let isFew = tile.terms == 4 && (channels < 4 || tile.operand != nil)
+    return (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(channels)" : "")
   }
 
   /// What `kernel` takes behind the sizes of the images.
@@ -56,6 +57,9 @@ package struct TiledProduct: Sendable {
   var patchViolation: String? {
     guard let room = tile.patch else { return nil }
     guard let patch else { return "a patch for a stride, for a single tap or for very large images" }
+    guard tile.terms == tile.with(patch: room, channels: channels).terms else {
+      return "a patch of \(tile.terms) channels"
+    }
     return patch.positions > room ? "\(patch.positions) positions in a patch of \(room)" : nil
   }
 
@@ -63,7 +67,7 @@ package struct TiledProduct: Sendable {
   package var groups: Int { phases * tile.groups(rows, columns) }
 
   /// Terms of a step.
-  package var termsOfStep: Int { patch == nil ? tile.terms : tile.terms * taps }
+  package var termsOfStep: Int { tile.termsOfStep(taps: taps) }
 
   /// Steps of the loop over terms, in the phase that has most.
   package var steps: Int {

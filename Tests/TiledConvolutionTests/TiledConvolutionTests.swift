@@ -186,7 +186,7 @@ extension DeviceTests {
         #expect(few == Tile(rows: 64, columns: 64, down: medium), "\(wavefront ?? 0), \(subgroups)")
         let third = try standard(128, 32, kernel: 3, batch: 64, wavefront: wavefront, subgroups: subgroups).tile
         // 128 pixels in four lines of 32, of two images at times: 202 positions with strips of 8.
-        let patched = Tile(rows: 128, columns: 32, across: narrow).with(patch: 256)
+        let patched = Tile(rows: 128, columns: 32, across: narrow).with(patch: 256, channels: 128)
         #expect(third == patched, "\(wavefront ?? 0), \(subgroups)")
         let fourth = try standard(128, 32, kernel: 1, batch: 64, wavefront: wavefront, subgroups: subgroups).tile
         #expect(fourth == Tile(rows: 128, columns: 32, down: narrow), "\(wavefront ?? 0), \(subgroups)")

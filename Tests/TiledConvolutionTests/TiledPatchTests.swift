@@ -1,9 +1,12 @@
+import Foundation
 import OpenCLRuntime
 import ReferenceOperations
 import TensorCore
 import Testing
 
 @testable import Operations
+
+private let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
 
 extension DeviceTests {
   /// Convolutions that read an image once for all taps, against the double-precision reference.
@@ -23,7 +26,8 @@ extension DeviceTests {
       var configurations = tile.everywhere(splits: splits)
       for pass in [ConvolutionPass.forward, .inputGradient] {
         let patch = try #require(TiledPatch(pass, geometry, rows: tile.rows))
-        configurations[pass] = .tiled(tile.with(patch: patch.positions), splits: splits)
+        let channels = pass == .forward ? test.inputs : test.outputs
+        configurations[pass] = .tiled(tile.with(patch: patch.positions, channels: channels), splits: splits)
       }
       func run() throws -> ConvolutionCase.Results {
         try ConvolutionConfiguration.$forced.withValue(configurations) {
@@ -44,28 +48,31 @@ extension DeviceTests {
       }
     }
 
-    /// Windows, paddings and images: several strips, lines and images in a tile, tiles that end within a line.
+    // Each program takes POCL seconds to compile, so windows and structures do not occur in all combinations by default.
+
+    /// Images: several strips, lines and images in a tile, tiles that end within a line, padding on all sides or on some.
     @Test(arguments: [
-      ConvolutionCase(height: 9, width: 12, inputs: 4, outputs: 4),
-      ConvolutionCase(batch: 5, height: 3, width: 3, inputs: 8, outputs: 20),
-      ConvolutionCase(batch: 3, height: 1, width: 1, inputs: 4, outputs: 4),
-      ConvolutionCase(height: 11, width: 7, inputs: 4, outputs: 4, kernel: (2, 5), pad: (0, 1, 4, 0)),
-      ConvolutionCase(height: 9, width: 13, inputs: 4, outputs: 4, kernel: (5, 1), pad: (0, 0, 0, 0)),
-      ConvolutionCase(height: 1, width: 40, inputs: 4, outputs: 4, kernel: (1, 9), pad: (0, 0, 4, 4)),
-      ConvolutionCase(height: 4, width: 4, inputs: 4, outputs: 4, kernel: (5, 5), pad: (4, 4, 4, 4)),
-      ConvolutionCase(batch: 1, height: 20, width: 18, inputs: 3, outputs: 16, kernel: (7, 7), pad: (3, 3, 3, 3)),
+      ConvolutionCase(height: 9, width: 12, inputs: 8, outputs: 4),
+      ConvolutionCase(batch: 5, height: 3, width: 3, inputs: 8, outputs: 4),
+      ConvolutionCase(batch: 3, height: 1, width: 1, inputs: 8, outputs: 4),
+      ConvolutionCase(height: 8, width: 5, inputs: 8, outputs: 4, pad: (2, 0, 0, 2)),
+      ConvolutionCase(height: 4, width: 40, inputs: 8, outputs: 4, pad: (0, 0, 0, 0)),
     ])
-    func windows(test: ConvolutionCase) throws {
-      try check(test)
-      var test = test
-      (test.pre, test.affine, test.post, test.twice) = (0.2, true, 0, true)
-      try check(test, Self.tall)
+    func images(test: ConvolutionCase) throws { try check(test) }
+
+    /// Windows of other forms, few and many taps, with everything pending.
+    @Test(arguments: thorough ? [(2, 5), (5, 1), (1, 9), (5, 5), (7, 7)] : [(2, 5), (7, 7)])
+    func windows(kernel: (Int, Int)) throws {
+      try check(
+        ConvolutionCase(
+          batch: 1, height: 20, width: 18, inputs: 3, outputs: 16, kernel: kernel,
+          pad: (kernel.0 / 2, kernel.0 / 2, kernel.1 / 2, kernel.1 / 2), pre: 0.2, affine: true, post: 0, twice: true),
+        Self.tall)
     }
 
     /// Quads that are not complete, a single step and several, slabs of wider storages.
-    @Test(arguments: [(1, 5), (2, 1), (3, 33), (7, 4), (16, 16), (20, 31)]) func channels(inputs: Int, outputs: Int)
-      throws
-    {
+    @Test(arguments: thorough ? [(1, 5), (2, 1), (3, 33), (7, 4), (16, 16), (20, 31)] : [(2, 33), (7, 16)])
+    func channels(inputs: Int, outputs: Int) throws {
       try check(ConvolutionCase(inputs: inputs, outputs: outputs, affine: true, post: 0.1))
       try check(
         ConvolutionCase(
@@ -77,7 +84,7 @@ extension DeviceTests {
     }
 
     /// As many parts of the channels as there are steps, and more.
-    @Test(arguments: [2, 5, 7]) func splits(splits: Int) throws {
+    @Test(arguments: [2, 7]) func splits(splits: Int) throws {
       try check(ConvolutionCase(inputs: 20, outputs: 20, affine: true, post: 0, twice: true), splits: splits)
     }
 
@@ -88,7 +95,9 @@ extension DeviceTests {
       let x = Tensor(ReferenceTensor.random([3, 9, 7, 8], seed: 1).floats, shape: [3, 9, 7, 8], on: device)
       let filter = Tensor(ReferenceTensor.random([3, 3, 8, 20], seed: 2).floats, shape: [3, 3, 8, 20], on: device)
       let bias = Tensor(ReferenceTensor.random([20], seed: 3).floats, shape: [20], on: device)
-      let y = ConvolutionConfiguration.$forced.withValue([.forward: .tiled(tile.with(patch: 256), splits: 1)]) {
+      let y = ConvolutionConfiguration.$forced.withValue([
+        .forward: .tiled(tile.with(patch: 256, channels: 8), splits: 1)
+      ]) {
         ConvolutionAlgorithm.$forced.withValue(.tiled) {
           x.conv2d(filter: filter, bias: bias, leavingMoments: true)
         }
@@ -104,21 +113,39 @@ extension DeviceTests {
       }
     }
 
+    private static func matrixTile(_ operand: MatrixOperand, columns: Int = 32, down: Int = 1) -> Tile {
+      Tile(
+        rows: 32 * down, columns: columns, down: down, across: columns / 32, terms: 8 * operand.perWord,
+        operand: operand)
+    }
+
     /// Matrix units take eight words of a position at once. Operands that need no rounding multiply exactly.
-    @Test(arguments: MatrixOperand.allCases) func matrixUnits(operand: MatrixOperand) throws {
-      // Each program takes POCL seconds to compile, so not every type does everything by default.
+    @Test(arguments: thorough ? MatrixOperand.allCases : [.bfloat16]) func matrixUnits(operand: MatrixOperand) throws {
       for (tile, inputs) in [
-        (Tile(rows: 32, columns: 32, terms: 8 * operand.perWord, operand: operand), 16),
-        (Tile(rows: 64, columns: 64, down: 2, across: 2, terms: 8 * operand.perWord, operand: operand), 36),
+        (Self.matrixTile(operand), 16), (Self.matrixTile(operand, columns: 64, down: 2), 36),
       ] {
         var test = ConvolutionCase(height: 9, width: 6, inputs: inputs, outputs: 20)
         test.roundedTo = operand
         try check(test, tile)
       }
-      // Others are rounded, with prologue and epilogue.
+    }
+
+    /// Or four or two taps of few channels: windows whose taps fill whole sets, and others.
+    @Test(arguments: thorough ? MatrixOperand.allCases : [.float16])
+    func matrixUnitsOnFewChannels(operand: MatrixOperand) throws {
+      for (kernel, inputs, outputs) in [((3, 3), 3, 20), ((2, 4), 4, 2)] {
+        var test = ConvolutionCase(height: 7, width: 6, inputs: inputs, outputs: outputs, kernel: kernel)
+        test.roundedTo = operand
+        try check(test, Self.matrixTile(operand))
+      }
+    }
+
+    /// Others are rounded, by no more than their type says, and with prologue, epilogue and sums of both.
+    @Test(arguments: thorough ? MatrixOperand.allCases : [.float16]) func roundedOperands(operand: MatrixOperand) throws
+    {
       try check(
         ConvolutionCase(height: 7, width: 6, inputs: 8, outputs: 12, affine: true, post: 0, twice: true),
-        Tile(rows: 32, columns: 32, terms: 8 * operand.perWord, operand: operand), limit: 2 * operand.roundoff)
+        Self.matrixTile(operand), limit: 2 * operand.roundoff)
     }
 
     // MARK: - Positions

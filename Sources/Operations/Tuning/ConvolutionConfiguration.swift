@@ -120,6 +120,9 @@ extension ConvolutionGeometry {
     pass == .inputGradient && isDense ? inputGradientGeometry : self
   }
 
+  /// Channels of the images that a product of forward pass or data gradient reads.
+  func sourceChannels(of pass: ConvolutionPass) -> Int { pass == .forward ? inputs : outputs }
+
   /// Whether windows follow each other without a stride.
   var isDense: Bool { strideHeight == 1 && strideWidth == 1 }
 }

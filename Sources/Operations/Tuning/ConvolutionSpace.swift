@@ -112,7 +112,9 @@ package struct ConvolutionSpace: Sendable {
   private var patchTiles: [TiledConvolution.Tile] {
     let shapes = tiles.filter { $0.terms == Values.terms[0] }
     return shapes.compactMap { tile in
-      TiledPatch(pass, geometry, rows: tile.rows).map { tile.with(patch: $0.roundedPositions) }
+      TiledPatch(pass, geometry, rows: tile.rows).map {
+        tile.with(patch: $0.roundedPositions, channels: geometry.sourceChannels(of: pass))
+      }
     }
   }
 
@@ -230,7 +232,8 @@ extension TiledConvolution.Tile {
     else { return "register tiles do not divide the tile" }
     if let operand {
       let warp = patch == nil ? (rows: 32, columns: 16) : (rows: 16, columns: 32)
-      guard rows % (warp.rows * down) == 0, columns % (warp.columns * across) == 0, terms % (8 * operand.perWord) == 0
+      guard rows % (warp.rows * down) == 0, columns % (warp.columns * across) == 0,
+        patch != nil || terms % (8 * operand.perWord) == 0
       else {
         return "not in whole steps of whole warps for matrix units"
       }
@@ -242,7 +245,6 @@ extension TiledConvolution.Tile {
       return "work-items do not divide evenly over what they fetch"
     }
     if patch != nil {
-      guard terms == 4 * Self.patchQuads(operand) else { return "a patch of \(terms) channels" }
       // One bit of a word for each quad says whether it is of an image.
       guard rowQuads <= 32 else { return "\(rowQuads) quads of a patch for a work-item" }
     }
