@@ -20,8 +20,8 @@
 // of tap by tap), VX VF VY (1: the quads of source, filter and result are aligned and complete), PRE/AFFINE/POST
 // (prologue on load, applied when a tile is stored), GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the
 // prologue through which the forward pass had read, whose gradient is applied on store, and without GRADIENT, MOMENTS.
-// With SPLIT the terms of conv_tiled are cut into parts that go to different work-groups, without EPILOGUE and MOMENTS.
-// FILTER_GRADIENT and SPLIT_SUM leave only the kernels of those names in the program.
+// With SPLIT the terms of conv_tiled are cut into parts that go to different work-groups, without EPILOGUE and MOMENTS,
+// which conv_tiled_sum has then. FILTER_GRADIENT and SPLIT_SUM leave only the kernels of those names in the program.
 
 #ifndef KH
 #define KH 1
@@ -334,27 +334,80 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
 #if SPLIT_SUM
 
 // y (+)= bias + the splits of partials [split][pixel][output], added in their order, so that two runs give the same
-// bits. Work-items: quads of outputs, pixel by pixel, and some more. VX: aligned quads of the partials, VY: of y.
-kernel void conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y,
-                           int yOffset, int yStride, int accumulate, global const float *bias, int biasOffset,
-                           int hasBias) {
-  const int quads = (outputs + 3) / 4;
-  const int pixel = get_global_id(0) / quads;
-  const int n = get_global_id(0) % quads * 4;
+// bits, for the `count` outputs of `pixel` from n on. The result is what is stored.
+INLINE float4 add_splits(global const float *partials, int splits, int pixels, int outputs, global stored *y,
+                         int yStride, int accumulate, global const float *bias, int hasBias, int pixel, int n) {
   const int count = outputs - n;
-  if (pixel >= pixels)
-    return;
   const long size = (long)pixels * outputs;
   global const float *part = partials + (long)pixel * outputs + n;
   float4 value = load_quad(part, count, VX);
   for (int split = 1; split < splits; split++)
     value += load_quad(part + split * size, count, VX);
-  value += load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
-  global stored *target = y + yOffset + (long)pixel * yStride + n;
+  value += load_quad(bias + n, hasBias ? count : 0, 0);
+  global stored *target = y + (long)pixel * yStride + n;
   if (accumulate)
     value += load_stored_quad(target, count, VY);
   store_stored_quad(value, target, count, VY);
+  return ROUND_AS(STORE, 4, value);
 }
+
+#if MOMENTS
+
+// What a work-group of SUM_ITEMS work-items adds up, and quads of it side by side.
+#define SUM_PIXELS 32
+#define SUM_OUTPUTS 32
+#define SUM_QUADS (SUM_OUTPUTS / 4)
+
+// Work-groups: (SUM_PIXELS pixels, SUM_OUTPUTS outputs). VX: aligned quads of the partials, VY: of y. Those with the
+// same pixels leave the moments of what they store, as those of conv_tiled do.
+kernel __attribute__((reqd_work_group_size(SUM_ITEMS, 1, 1))) void
+conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y, int yOffset,
+               int yStride, int accumulate, global const float *bias, int biasOffset, int hasBias,
+               global float *moments, int momentGroups) {
+  local float4 values[SUM_PIXELS * SUM_QUADS];
+  const int item = get_local_id(0);
+  const int group = get_group_id(0);
+  const int m0 = group * SUM_PIXELS;
+  const int n0 = get_group_id(1) * SUM_OUTPUTS;
+  const int own = min(SUM_PIXELS, pixels - m0);
+  for (int s = 0; s < SUM_PIXELS * SUM_QUADS / SUM_ITEMS; s++) {
+    const int i = item + s * SUM_ITEMS;
+    const int pixel = i / SUM_QUADS;
+    const int n = n0 + i % SUM_QUADS * 4;
+    if (pixel < own && n < outputs)
+      values[i] = add_splits(partials, splits, pixels, outputs, y + yOffset, yStride, accumulate, bias + biasOffset,
+                             hasBias, m0 + pixel, n);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int i = item; i < min(SUM_OUTPUTS, outputs - n0); i += SUM_ITEMS) {
+    local const float *value = (local const float *)values + i;
+    float mean = 0.0f, squares = 0.0f;
+    for (int p = 0; p < own; p++)
+      mean += value[p * SUM_OUTPUTS];
+    mean /= (float)own;
+    for (int p = 0; p < own; p++)
+      squares += (value[p * SUM_OUTPUTS] - mean) * (value[p * SUM_OUTPUTS] - mean);
+    moments[(long)group * 2 * outputs + n0 + i] = mean;
+    moments[((long)group * 2 + 1) * outputs + n0 + i] = squares;
+  }
+  if (item == 0 && n0 == 0)
+    moments[(long)momentGroups * 2 * outputs + group] = own;
+}
+
+#else
+
+// Work-items: quads of outputs, pixel by pixel, and some more. VX: aligned quads of the partials, VY: of y.
+kernel void conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y,
+                           int yOffset, int yStride, int accumulate, global const float *bias, int biasOffset,
+                           int hasBias) {
+  const int quads = (outputs + 3) / 4;
+  const int pixel = get_global_id(0) / quads;
+  if (pixel < pixels)
+    add_splits(partials, splits, pixels, outputs, y + yOffset, yStride, accumulate, bias + biasOffset, hasBias, pixel,
+               get_global_id(0) % quads * 4);
+}
+
+#endif
 
 #elif !FILTER_GRADIENT
 
@@ -424,8 +477,9 @@ INLINE int pixels_of(int ty, int m0, int pixels) {
 // With SPLIT, partials[split][pixel][output] = the sum over the split's steps of TK terms, for conv_tiled_sum.
 // Work-groups then: (TM pixels, TN outputs, splits of each phase).
 //
-// Where `momentGroups` is not 0, each row of work-groups leaves mean and summed squared deviations of what it stores,
-// as `moments_partial` does for its rows, and behind those of all the number of its pixels.
+// With MOMENTS, each row of work-groups leaves mean and summed squared deviations of what it stores, rounded as it is
+// stored, as `moments_partial` does for its rows, and behind those of all the number of its pixels. Nothing is then
+// added to what is there.
 //
 // In the gradient a phase is the set of pixels with the same row modulo SH and column modulo SW: exactly the taps
 // congruent to it reach them, so that no work is spent on the others. sums is [phases * pixel groups, 2, outputs].
@@ -708,6 +762,11 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   // Of this work-item's pixels first, then of the work-group's.
 #pragma unroll
   for (int h = 0; h < RN; h++) {
+    const int n = n0 + 4 * (h * COLUMNS + tx);
+    const float4 start = load_quad(bias + biasOffset + n, hasBias ? outputs - n : 0, 0);
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++)
+      acc[i][h] = ROUND_AS(STORE, 4, acc[i][h] + start);
     float4 mean = 0.0f, squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4 * RM; i++)
@@ -738,7 +797,6 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
       squares += tiles[((RN + h) * ROWS + r) * COLUMNS + column] + delta * delta * ((float)before * share);
       before += own;
     }
-    mean += load_quad(bias + biasOffset + n, hasBias ? outputs - n : 0, 0);
     const long group = get_group_id(0);
     store_quad(mean, moments + group * 2 * outputs + n, outputs - n, 0);
     store_quad(squares, moments + (group * 2 + 1) * outputs + n, outputs - n, 0);
@@ -750,7 +808,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);
     const int count = outputs - n;
-#if !SPLIT
+#if !SPLIT && !MOMENTS
     const float4 start = load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
 #endif
 #if EPILOGUE && EAFFINE
@@ -774,12 +832,16 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
         store_quad(acc[i][h], partials + (first + pixel) * outputs + n, count, VY);
 #else
         global stored *target = y + yOffset + pixel * yStride + n;
+#if MOMENTS
+        float4 value = acc[i][h]; // with the bias
+#else
         float4 value = acc[i][h] + start;
+#endif
 #if EPILOGUE
         const float4 input = load_stored_quad(ex + exOffset + pixel * exStride + n, count, VY);
         EPILOGUE_GRADIENT(value, input, centre, scale, shift, ePreSlope, ePostSlope, sumShift, sumScale);
 #endif
-        if (accumulate)
+        if (accumulate && !MOMENTS)
           value += load_stored_quad(target, count, VY);
         store_stored_quad(value, target, count, VY);
 #endif
