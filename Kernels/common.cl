@@ -67,6 +67,7 @@ typedef int vint;
 //   stored, result        the elements that pointers point to
 //   SLOAD(p), SSTORE(v, p), RLOAD(p), RSTORE(v, p)   VEC values
 //   LOAD_AS(STORE, n, p), STORE_AS(STORE, n, v, p)   n values: 1, 4, 8 or 16
+//   ROUND_AS(STORE, n, v)   n values, 4 or 16, as they are read again once they are stored
 // Numbers are rounded to the nearest, ties to even, once on each store.
 #ifndef STORE
 #define STORE float
@@ -87,6 +88,8 @@ typedef MEMORY_AS(RESULT) result;
 #define LOAD_AS(type, n, p) LOAD_AS_(type, n, p)
 #define STORE_AS_(type, n, v, p) store_##type##_##n(v, p)
 #define STORE_AS(type, n, v, p) STORE_AS_(type, n, v, p)
+#define ROUND_AS_(type, n, v) round_##type##_##n(v)
+#define ROUND_AS(type, n, v) ROUND_AS_(type, n, v)
 #define SLOAD(p) LOAD_AS(STORE, VEC, p)
 #define SSTORE(v, p) STORE_AS(STORE, VEC, v, p)
 #define RLOAD(p) LOAD_AS(RESULT, VEC, p)
@@ -100,6 +103,8 @@ typedef MEMORY_AS(RESULT) result;
 #define store_float_4(v, p) vstore4(v, 0, p)
 #define store_float_8(v, p) vstore8(v, 0, p)
 #define store_float_16(v, p) store16(v, 0, p)
+#define round_float_4(v) (v)
+#define round_float_16(v) (v)
 
 // In the core of OpenCL, without cl_khr_fp16. Eight and sixteen go through a private vector: POCL 3.1 takes it that
 // vstore_half16 gets pointers to whole vectors, where the core asks for no more than those to half.
@@ -125,6 +130,16 @@ inline void store_half_16(float16 v, global ushort *p) {
   vstore_half16_rte(v, 0, (half *)&bits);
   store16(bits, 0, p);
 }
+INLINE float4 round_half_4(float4 v) {
+  ushort4 bits;
+  vstore_half4_rte(v, 0, (half *)&bits);
+  return vload_half4(0, (const half *)&bits);
+}
+INLINE float16 round_half_16(float16 v) {
+  ushort16 bits;
+  vstore_half16_rte(v, 0, (half *)&bits);
+  return vload_half16(0, (const half *)&bits);
+}
 
 #define load_bfloat_1(p) as_float((uint)(*(p)) << 16)
 #define load_bfloat_4(p) as_float4(convert_uint4(vload4(0, p)) << 16)
@@ -149,6 +164,14 @@ inline void store_bfloat_8(float8 v, global ushort *p) {
 inline void store_bfloat_16(float16 v, global ushort *p) {
   const uint16 b = as_uint16(v);
   store16(convert_ushort16(BFLOAT_BITS(b)), 0, p);
+}
+INLINE float4 round_bfloat_4(float4 v) {
+  const uint4 b = as_uint4(v);
+  return as_float4(BFLOAT_BITS(b) << 16);
+}
+INLINE float16 round_bfloat_16(float16 v) {
+  const uint16 b = as_uint16(v);
+  return as_float16(BFLOAT_BITS(b) << 16);
 }
 
 // Stores a whole, aligned cache line past the caches, which saves reading it first: for results too large to be found

@@ -15,27 +15,80 @@
 #if SPLIT_SUM
 
 // y (+)= bias + the splits of partials [split][pixel][output], added in their order, so that two runs give the same
-// bits. Work-items: quads of outputs, pixel by pixel, and some more. VX: aligned quads of the partials, VY: of y.
-kernel void conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y,
-                           int yOffset, int yStride, int accumulate, global const float *bias, int biasOffset,
-                           int hasBias) {
-  const int quads = (outputs + 3) / 4;
-  const int pixel = get_global_id(0) / quads;
-  const int n = get_global_id(0) % quads * 4;
+// bits, for the `count` outputs of `pixel` from n on. The result is what is stored.
+INLINE float4 add_splits(global const float *partials, int splits, int pixels, int outputs, global stored *y,
+                         int yStride, int accumulate, global const float *bias, int hasBias, int pixel, int n) {
   const int count = outputs - n;
-  if (pixel >= pixels)
-    return;
   const long size = (long)pixels * outputs;
   global const float *part = partials + (long)pixel * outputs + n;
   float4 value = load_quad(part, count, VX);
   for (int split = 1; split < splits; split++)
     value += load_quad(part + split * size, count, VX);
-  value += load_quad(bias + biasOffset + n, hasBias ? count : 0, 0);
-  global stored *target = y + yOffset + (long)pixel * yStride + n;
+  value += load_quad(bias + n, hasBias ? count : 0, 0);
+  global stored *target = y + (long)pixel * yStride + n;
   if (accumulate)
     value += load_stored_quad(target, count, VY);
   store_stored_quad(value, target, count, VY);
+  return ROUND_AS(STORE, 4, value);
 }
+
+#if MOMENTS
+
+// What a work-group of SUM_ITEMS work-items adds up, and quads of it side by side.
+#define SUM_PIXELS 32
+#define SUM_OUTPUTS 32
+#define SUM_QUADS (SUM_OUTPUTS / 4)
+
+// Work-groups: (SUM_PIXELS pixels, SUM_OUTPUTS outputs). VX: aligned quads of the partials, VY: of y. Those with the
+// same pixels leave the moments of what they store, as those of conv_tiled do.
+kernel __attribute__((reqd_work_group_size(SUM_ITEMS, 1, 1))) void
+conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y, int yOffset,
+               int yStride, int accumulate, global const float *bias, int biasOffset, int hasBias,
+               global float *moments, int momentGroups) {
+  local float4 values[SUM_PIXELS * SUM_QUADS];
+  const int item = get_local_id(0);
+  const int group = get_group_id(0);
+  const int m0 = group * SUM_PIXELS;
+  const int n0 = get_group_id(1) * SUM_OUTPUTS;
+  const int own = min(SUM_PIXELS, pixels - m0);
+  for (int s = 0; s < SUM_PIXELS * SUM_QUADS / SUM_ITEMS; s++) {
+    const int i = item + s * SUM_ITEMS;
+    const int pixel = i / SUM_QUADS;
+    const int n = n0 + i % SUM_QUADS * 4;
+    if (pixel < own && n < outputs)
+      values[i] = add_splits(partials, splits, pixels, outputs, y + yOffset, yStride, accumulate, bias + biasOffset,
+                             hasBias, m0 + pixel, n);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int i = item; i < min(SUM_OUTPUTS, outputs - n0); i += SUM_ITEMS) {
+    local const float *value = (local const float *)values + i;
+    float mean = 0.0f, squares = 0.0f;
+    for (int p = 0; p < own; p++)
+      mean += value[p * SUM_OUTPUTS];
+    mean /= (float)own;
+    for (int p = 0; p < own; p++)
+      squares += (value[p * SUM_OUTPUTS] - mean) * (value[p * SUM_OUTPUTS] - mean);
+    moments[(long)group * 2 * outputs + n0 + i] = mean;
+    moments[((long)group * 2 + 1) * outputs + n0 + i] = squares;
+  }
+  if (item == 0 && n0 == 0)
+    moments[(long)momentGroups * 2 * outputs + group] = own;
+}
+
+#else
+
+// Work-items: quads of outputs, pixel by pixel, and some more. VX: aligned quads of the partials, VY: of y.
+kernel void conv_tiled_sum(global const float *partials, int splits, int pixels, int outputs, global stored *y,
+                           int yOffset, int yStride, int accumulate, global const float *bias, int biasOffset,
+                           int hasBias) {
+  const int quads = (outputs + 3) / 4;
+  const int pixel = get_global_id(0) / quads;
+  if (pixel < pixels)
+    add_splits(partials, splits, pixels, outputs, y + yOffset, yStride, accumulate, bias + biasOffset, hasBias, pixel,
+               get_global_id(0) % quads * 4);
+}
+
+#endif
 
 #else
 

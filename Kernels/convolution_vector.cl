@@ -12,7 +12,8 @@
 // read, whose gradient is applied on store.
 //
 // Without an epilogue, where `momentGroups` is not 0, each work-item leaves mean and summed squared deviations of what
-// it stores, as `moments_partial` does for its rows, and behind those of all work-items the number of its pixels.
+// it stores, rounded as it is stored, as `moments_partial` does for its rows, and behind those of all work-items the
+// number of its pixels. Nothing is then added to what is there.
 
 #define NB (16 * NV)
 // Outputs from channel c on; of a vector at most 16 are used.
@@ -140,8 +141,10 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
           if (momentGroups) {
             float16 total = 0.0f, square = 0.0f;
 #pragma unroll
-            for (int p = 0; p < TILE; p++)
+            for (int p = 0; p < TILE; p++) {
+              acc[p][v] = ROUND_AS(STORE, 16, acc[p][v]);
               total += acc[p][v];
+            }
             const float16 mean = total * (1.0f / TILE);
 #pragma unroll
             for (int p = 0; p < TILE; p++) {
@@ -192,13 +195,13 @@ kernel WIDE void conv_forward(global const stored *x, int xOffset, int xStride, 
         if (momentGroups) {
           float16 total = 0.0f, square = 0.0f;
           for (int p = 0; p < pixels; p++)
-            total += vload16(p * NV + v, results);
+            total += ROUND_AS(STORE, 16, vload16(p * NV + v, results) + start);
           const float16 mean = total / (float)pixels;
           for (int p = 0; p < pixels; p++) {
-            const float16 d = vload16(p * NV + v, results) - mean;
+            const float16 d = ROUND_AS(STORE, 16, vload16(p * NV + v, results) + start) - mean;
             square += d * d;
           }
-          join_moments(means, squares, v, t * TILE, mean + start, square, pixels);
+          join_moments(means, squares, v, t * TILE, mean, square, pixels);
         }
 #endif
         for (int p = 0; p < pixels; p++) {

@@ -146,7 +146,7 @@ kernel WIDE void winograd_forward(global const stored *x, int xOffset, int xStri
 #pragma unroll
             for (int j = 0; j < 2; j++)
               if (tile.row * 2 + i < outHeight && tile.column * 2 + j < outWidth) {
-                const float16 d = values[i * 2 + j] - anchor;
+                const float16 d = ROUND_AS(STORE, 16, values[i * 2 + j]) - anchor;
                 deviations += d;
                 squares = fma(d, d, squares);
               }

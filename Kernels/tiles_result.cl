@@ -2,7 +2,7 @@
 //
 // Baked: GRADIENT and, for it, EPILOGUE with EPRE/EAFFINE/EPOST: the prologue through which the forward pass had read,
 // whose gradient is applied on store, and without GRADIENT, MOMENTS. With SPLIT the terms are cut into parts that go to
-// different work-groups, without EPILOGUE and MOMENTS.
+// different work-groups, without EPILOGUE and MOMENTS, which conv_tiled_sum has then.
 
 // The result, as images of pixels.
 typedef struct {
@@ -36,8 +36,9 @@ INLINE long pixel_of(const Grid *grid, int m) {
 
 // Where it goes. With SPLIT, to partials[split][pixel][output], for conv_tiled_sum; else y (+)= bias + product.
 //
-// Where `momentGroups` is not 0, each row of work-groups leaves mean and summed squared deviations of what it stores,
-// as `moments_partial` does for its rows, and behind those of all the number of its pixels.
+// With MOMENTS, each row of work-groups leaves mean and summed squared deviations of what it stores, rounded as it is
+// stored, as `moments_partial` does for its rows, and behind those of all the number of its pixels. Nothing is then
+// added to what is there.
 //
 // sums is [phases * pixel groups, 2, outputs].
 #if SPLIT
@@ -104,6 +105,11 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
   // Of this work-item's pixels first, then of the work-group's.
 #pragma unroll
   for (int h = 0; h < RN; h++) {
+    const int n = n0 + 4 * (h * COLUMNS + tx);
+    const float4 start = load_quad(to->bias + n, to->hasBias ? outputs - n : 0, 0);
+#pragma unroll
+    for (int i = 0; i < 4 * RM; i++)
+      acc[i][h] = ROUND_AS(STORE, 4, acc[i][h] + start);
     float4 mean = 0.0f, squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4 * RM; i++)
@@ -134,7 +140,6 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
       squares += tiles[((RN + h) * ROWS + r) * COLUMNS + column] + delta * delta * ((float)before * share);
       before += own;
     }
-    mean += load_quad(to->bias + n, to->hasBias ? outputs - n : 0, 0);
     const long group = get_group_id(0);
     store_quad(mean, to->moments + group * 2 * outputs + n, outputs - n, 0);
     store_quad(squares, to->moments + (group * 2 + 1) * outputs + n, outputs - n, 0);
@@ -146,7 +151,7 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);
     const int count = outputs - n;
-#if !SPLIT
+#if !SPLIT && !MOMENTS
     const float4 start = load_quad(to->bias + n, to->hasBias ? count : 0, 0);
 #endif
 #if EPILOGUE && EAFFINE
@@ -165,12 +170,16 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
         store_quad(acc[i][h], to->partials + (first + pixel) * outputs + n, count, VY);
 #else
         global stored *target = to->y + pixel * to->yStride + n;
+#if MOMENTS
+        float4 value = acc[i][h]; // with the bias
+#else
         float4 value = acc[i][h] + start;
+#endif
 #if EPILOGUE
         const float4 input = load_stored_quad(to->ex + pixel * to->exStride + n, count, VY);
         EPILOGUE_GRADIENT(value, input, centre, scale, shift, to->ePreSlope, to->ePostSlope, sumShift, sumScale);
 #endif
-        if (to->accumulate)
+        if (to->accumulate && !MOMENTS)
           value += load_stored_quad(target, count, VY);
         store_stored_quad(value, target, count, VY);
 #endif

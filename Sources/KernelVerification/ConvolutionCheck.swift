@@ -1,3 +1,4 @@
+import OpenCLRuntime
 import Operations
 import ReferenceOperations
 import TensorCore
@@ -102,30 +103,24 @@ package struct ConvolutionCheck: Sendable, CustomStringConvertible {
     return check
   }
 
-  /// The check of the moments, mean and variance behind each other, that the forward pass leaves of what it stores.
-  package func momentsCheck() -> OperationCheck {
-    let x = ReferenceTensor.random([batch, image.0, image.1, inputs], seed: 1)
-    let filter = ReferenceTensor.random([kernel.0, kernel.1, inputs, outputs], seed: 2)
-    let shift = ReferenceTensor.random([outputs], seed: 3)
+  /// The moments that the forward pass leaves of what it stores against those of the values that are found there.
+  package func momentsComparisons(on device: Device) throws -> [Comparison] {
     let affine = prologue.affineRows(channels: inputs, seed: 4)
-    let y = Reference.conv2d(
-      prologue.value(x, affine: affine), filter: filter, bias: shift, strides: Size2D(strides.0, strides.1),
-      padding: referencePadding)
-    let moments = Reference.moments(y)
-    let operands = [x, filter, shift] + (affine.map { [$0] } ?? [])
-    var check = OperationCheck(
-      "\(self), its moments", inputs: operands.map { .whole($0) },
-      seed: ReferenceTensor.random([2 * outputs], seed: 5),
-      expected: .init(
-        value: ReferenceTensor([2 * outputs], moments.mean.values + moments.variance.values),
-        terms: kernel.0 * kernel.1 * inputs + y.count / outputs, gradients: operands.map { _ in nil }, depth: 3)
-    ) { [self] tensors in
-      let moments = prologue.apply(to: tensors[0], affine: affine == nil ? nil : tensors[3])
-        .conv2d(filter: tensors[1], bias: tensors[2], strides: strides, padding: padding, leavingMoments: true)
-        .moments()
-      return concatenate([moments.mean, moments.variance])
-    }
-    check.convolves = dtype
-    return check
+    let x = ReferenceTensor.random([batch, image.0, image.1, inputs], seed: 1).tensor(on: device, dtype: dtype)
+    let filter = ReferenceTensor.random([kernel.0, kernel.1, inputs, outputs], seed: 2).tensor(on: device)
+    let bias = ReferenceTensor.random([outputs], seed: 3).tensor(on: device)
+    poisonFreeMemory(on: device)
+    let y = prologue.apply(to: x, affine: affine?.tensor(on: device))
+      .conv2d(filter: filter, bias: bias, strides: strides, padding: padding, leavingMoments: true)
+    let moments = y.moments()
+    guard !device.isPlanning else { return [] }
+    let expected = Reference.moments(ReferenceTensor(y.shape.dimensions, values: try y.floats()))
+    return [
+      // Means of groups, deviations from them, and both joined.
+      try Comparison(
+        "\(self), its moments", concatenate([moments.mean, moments.variance]),
+        ReferenceTensor([2 * outputs], expected.mean.values + expected.variance.values),
+        within: tolerance(terms: y.shape.rows, depth: 3))
+    ]
   }
 }

@@ -26,7 +26,7 @@ package func convolutionChecks(
         programs: { description in try forcing { try check.programs(on: description) } },
         run: { device in
           try forcing {
-            try check.check().run(on: device) + (check.leavesMoments ? check.momentsCheck().run(on: device) : [])
+            try check.check().run(on: device) + (check.leavesMoments ? check.momentsComparisons(on: device) : [])
           }
         }))
   }

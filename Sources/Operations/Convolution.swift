@@ -211,8 +211,6 @@ extension TensorOperand {
     precondition(
       filter.dtype == .float32 && bias?.dtype ?? .float32 == .float32, "conv2d: filter and bias must be float32")
     y.willBeOverwritten()
-    // 16-bit kernels round after their epilogue: moments of what is stored are those that are read from it.
-    let leavingMoments = leavingMoments && y.dtype == .float32
     ConvolutionCall.observer?.note(ConvolutionCall(geometry, x, bias: bias, to: y, leavesMoments: leavingMoments))
     let kernels = ConvolutionAlgorithm.choose(for: x.device.description).kernels
     let left = kernels.forward(geometry, x, filter: filter, bias: bias, to: y, leavingMoments: leavingMoments)

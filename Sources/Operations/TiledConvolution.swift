@@ -244,8 +244,7 @@ package struct TiledConvolution: ConvolutionKernels {
           requestedBytes: Self.requestedBytes(
             tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, taps: g.taps,
             others: partials.byteCount)))
-      addSplits(partials, bias: bias, to: y, accumulate: false, g)
-      return nil
+      return addSplits(partials, bias: bias, to: y, accumulate: false, leavingMoments: leavingMoments, g)
     }
     let groups = (rows + tile.rows - 1) / tile.rows
     let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups, standIn: filter)
@@ -396,23 +395,42 @@ package struct TiledConvolution: ConvolutionKernels {
   }
 
   /// y (+)= bias + the sum of the splits of `partials`, in order.
+  ///
+  /// - Returns: the moments of y, if they are wanted.
+  @discardableResult
   private func addSplits(
-    _ partials: Tensor, bias: Tensor?, to y: Tensor, accumulate: Bool, _ g: ConvolutionGeometry
-  ) {
+    _ partials: Tensor, bias: Tensor?, to y: Tensor, accumulate: Bool, leavingMoments: Bool = false,
+    _ g: ConvolutionGeometry
+  ) -> PartialMoments? {
+    let device = partials.device
     let (splits, pixels, columns) = (partials.shape[0], partials.shape[1], partials.channels)
+    // Work-groups for moments are of 32 pixels by 32 outputs, SUM_PIXELS and SUM_OUTPUTS of the kernel.
+    let groups = (pixels + 31) / 32
+    let moments = MomentsTarget(of: leavingMoments ? y : nil, groups: groups, standIn: partials)
+    let options =
+      "-D VEC=4 -D SPLIT_SUM=1" + y.storageOptions + alignment("VX", [partials], channels: columns)
+      + alignment("VY", [y], channels: columns)
+    let arguments =
+      [.buffer(partials.storage.buffer), .int(splits), .int(pixels), .int(columns)] + y.storedArguments
+      + [.int(accumulate ? 1 : 0)] + (bias ?? partials).vectorArguments + [.int(bias == nil ? 0 : 1)]
+    let cost = LaunchCost(
+      "conv sum of \(splits) splits \(g.label)",
+      bytes: Double(partials.byteCount + y.byteCount * (accumulate ? 2 : 1)))
+    if let left = moments.left {
+      // A work-item takes one quad, or several where work-groups are small.
+      let items = [256, 64].first { $0 <= device.description.maximumWorkGroupSize } ?? 16
+      device.launch(
+        .convolutionTiled, "conv_tiled_sum", options: options + " -D MOMENTS=1 -D SUM_ITEMS=\(items)",
+        global: [groups * items, (columns + 31) / 32, 1], local: [items, 1, 1], arguments + moments.arguments,
+        cost: cost)
+      return left
+    }
     let items = pixels * ((columns + 3) / 4)
     // A multiple of 64 leaves the driver free in the choice of work-groups.
-    partials.device.launch(
-      .convolutionTiled, "conv_tiled_sum",
-      options: "-D VEC=4 -D SPLIT_SUM=1" + y.storageOptions
-        + alignment("VX", [partials], channels: columns) + alignment("VY", [y], channels: columns),
-      global: [(items + 63) / 64 * 64], local: partials.device.independent(1),
-      [.buffer(partials.storage.buffer), .int(splits), .int(pixels), .int(columns)] + y.storedArguments + [
-        .int(accumulate ? 1 : 0)
-      ] + (bias ?? partials).vectorArguments + [.int(bias == nil ? 0 : 1)],
-      cost: LaunchCost(
-        "conv sum of \(splits) splits \(g.label)",
-        bytes: Double(partials.byteCount + y.byteCount * (accumulate ? 2 : 1))))
+    device.launch(
+      .convolutionTiled, "conv_tiled_sum", options: options, global: [(items + 63) / 64 * 64],
+      local: device.independent(1), arguments, cost: cost)
+    return nil
   }
 
   // MARK: - Structure

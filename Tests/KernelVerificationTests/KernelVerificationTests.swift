@@ -62,21 +62,22 @@ import Testing
   }
 
   /// A check of a device with emulated units allows for the rounding of operands, and would not pass in its absence.
-  @Test func matrixUnitsAreChecked() throws {
+  @Test(arguments: [MatrixOperand.tf32, .bfloat16]) func matrixUnitsAreChecked(operand: MatrixOperand) throws {
     // Small work-groups: emulated units are slow.
     var description = try Self.cpu.get()
       .imitatingGPU(computeUnits: 1, localMemory: 48 << 10, maximumWorkGroupSize: 32)
     description.matrixUnits = .emulated
-    description.usesTF32 = true
+    description.usesTF32 = operand == .tf32
     let device = try Device(description)
     var check = ConvolutionCheck(image: (3, 5), inputs: 16, outputs: 12, kernel: (1, 1), prologue: .affinePost)
+    if operand == .bfloat16 { check.dtype = .bfloat16 }
     check.leavesMoments = true
-    let comparisons = try check.check().run(on: device) + check.momentsCheck().run(on: device)
+    let comparisons = try check.check().run(on: device) + check.momentsComparisons(on: device)
     #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
     #expect(comparisons.contains { $0.error > 2 * tolerance(terms: 16) })
     #expect(
       device.programsInUse.filter { $0.kernel.hasPrefix("conv_tiled") }.allSatisfy {
-        $0.options.contains("MATRIX=TF32")
+        $0.options.contains("MATRIX=\(operand == .tf32 ? "TF32" : "BFLOAT")")
       })
     let resources = device.programsInUse.compactMap { program in
       TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
@@ -86,7 +87,7 @@ import Testing
   }
 
   /// Products in splits, as a GPU with many compute units has them, on a CPU: whatever the type, also forced on images
-  /// of another size, and with the moments computed from what is stored.
+  /// of another size, and with the moments left where they are added up.
   @Test(arguments: [DType.float32, .float16, .bfloat16]) func splitsAreChecked(dtype: DType) throws {
     let device = try Device(Self.gpu(computeUnits: 64))
     func programs(_ gradient: Bool) -> [PlannedProgram] {
@@ -97,12 +98,13 @@ import Testing
         var check = ConvolutionCheck(
           image: (3, 5), inputs: 36, outputs: 68, strides: strides, bias: true, prologue: prologue)
         check.dtype = dtype
-        check.leavesMoments = dtype == .float32
-        let comparisons =
-          try check.check().run(on: device) + (check.leavesMoments ? check.momentsCheck().run(on: device) : [])
+        check.leavesMoments = true
+        let comparisons = try check.check().run(on: device) + check.momentsComparisons(on: device)
         #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
       }
     }
+    let sums = device.programsInUse.filter { $0.kernel == "conv_tiled_sum" }
+    #expect(Set(sums.map { $0.options.contains(" MOMENTS=1") }) == [false, true])
     for gradient in [false, true] {
       let found = programs(gradient)
       #expect(!found.isEmpty && found.allSatisfy { $0.options.contains("SPLIT=1") })

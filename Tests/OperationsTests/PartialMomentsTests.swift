@@ -21,14 +21,25 @@ extension OperationsTests {
       Case(image: [3, 6, 6, 32], kernel: 3, outputs: 16), Case(image: [2, 9, 40, 32], kernel: 3, outputs: 48),
     ]
 
-    @Test(arguments: cases, [ConvolutionAlgorithm.winograd, .tiled])
-    func equalThoseOfTheResult(_ test: Case, algorithm: ConvolutionAlgorithm) throws {
-      let x = ReferenceTensor.random(test.image, seed: 301)
+    /// The kernels by what they store: 16 bits round the values, and the moments are those of the rounded ones.
+    struct Kernels: Sendable, CustomTestStringConvertible {
+      var algorithm: ConvolutionAlgorithm
+      var dtype: DType
+      var testDescription: String { "\(algorithm), \(dtype)" }
+    }
+
+    static let kernels = [ConvolutionAlgorithm.winograd, .tiled].flatMap { algorithm in
+      [DType.float32, .float16, .bfloat16].map { Kernels(algorithm: algorithm, dtype: $0) }
+    }
+
+    @Test(arguments: cases, kernels)
+    func equalThoseOfTheResult(_ test: Case, kernels: Kernels) throws {
+      let x = ReferenceTensor.random(test.image, seed: 301).tensor(on: device, dtype: kernels.dtype)
       let filter = ReferenceTensor.random([test.kernel, test.kernel, test.image[3], test.outputs], seed: 302)
-      // Far from zero, where sums of squares would lose digits.
+      // Far from zero, where sums of squares would lose digits and values of 16 bits lose more than is allowed below.
       let bias = ReferenceTensor.random([test.outputs], seed: 303, range: 30...31)
-      try ConvolutionAlgorithm.$forced.withValue(algorithm) {
-        let y = x.onDevice.conv2d(filter: filter.onDevice, bias: bias.onDevice, leavingMoments: true)
+      try ConvolutionAlgorithm.$forced.withValue(kernels.algorithm) {
+        let y = x.conv2d(filter: filter.onDevice, bias: bias.onDevice, leavingMoments: true)
         let before = device.counters.launches
         let moments = y.moments()
         #expect(device.counters.launches - before == 1)

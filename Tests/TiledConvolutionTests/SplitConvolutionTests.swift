@@ -12,9 +12,9 @@ extension DeviceTests {
     /// Single precision over sums of up to some hundred terms, as for the kernels without splits.
     private static let tolerance = 2e-6
 
-    private static func gpu(computeUnits: Int) throws -> DeviceDescription {
+    private static func gpu(computeUnits: Int, groupItems: Int = 1024) throws -> DeviceDescription {
       try DeviceTests.device.get().description
-        .imitatingGPU(computeUnits: computeUnits, localMemory: 48 << 10, maximumWorkGroupSize: 1024)
+        .imitatingGPU(computeUnits: computeUnits, localMemory: 48 << 10, maximumWorkGroupSize: groupItems)
     }
 
     /// Launches of `conv_tiled` with and without splits.
@@ -96,21 +96,70 @@ extension DeviceTests {
         ConvolutionCase(inputs: 8, outputs: 12, affine: true, post: 0, twice: true), forced: splits)
     }
 
-    /// No kernel leaves moments of sums that are not complete: they are computed from the result.
-    @Test func momentsFollowFromWhatIsStored() throws {
-      let device = try Device(Self.gpu(computeUnits: 64))
-      let x = Tensor(ReferenceTensor.random([2, 4, 4, 64], seed: 1).floats, shape: [2, 4, 4, 64], on: device)
-      let filter = Tensor(ReferenceTensor.random([3, 3, 64, 20], seed: 2).floats, shape: [3, 3, 64, 20], on: device)
-      let y = x.conv2d(filter: filter, leavingMoments: true)
-      let asked = y.moments()
-      let (mean, variance) = try (asked.mean.floats(), asked.variance.floats())
-      #expect(isSplit(device, gradient: false) == [true])
-      let computed = Reference.moments(ReferenceTensor([2, 4, 4, 20], try y.floats().map(Double.init)))
-      for channel in 0..<20 {
-        let deviation = computed.variance.values[channel].squareRoot()
-        #expect(abs(Double(mean[channel]) - computed.mean.values[channel]) < 1e-6 * deviation)
-        #expect(abs(Double(variance[channel]) / computed.variance.values[channel] - 1) < 1e-5)
+    struct MomentsCase: Sendable, CustomTestStringConvertible {
+      var image: [Int]
+      var outputs: Int
+      var bias = true
+      var dtype = DType.float32
+      /// Channels of the result's storage before it and behind it.
+      var gap = (0, 0)
+      var groupItems = 1024
+      var testDescription: String { "\(image) → \(outputs), bias \(bias), \(dtype), gap \(gap), \(groupItems) items" }
+    }
+
+    /// What adds up the splits leaves moments of what it stores, for any number of pixels and outputs: one group that is
+    /// not full, full ones, many; quads that are complete and not; work-items that have one quad and several.
+    @Test(
+      arguments: [
+        MomentsCase(image: [2, 4, 4, 64], outputs: 20), .init(image: [2, 4, 4, 64], outputs: 128, bias: false),
+        .init(image: [1, 3, 5, 35], outputs: 33), .init(image: [3, 7, 5, 64], outputs: 7, gap: (3, 2)),
+        .init(image: [2, 9, 9, 64], outputs: 36, gap: (4, 8)), .init(image: [1, 1, 1, 300], outputs: 1),
+        .init(image: [3, 7, 5, 64], outputs: 40, dtype: .float16),
+        .init(image: [2, 9, 9, 64], outputs: 33, dtype: .bfloat16, gap: (1, 2)),
+        .init(image: [3, 7, 5, 64], outputs: 70, groupItems: 64),
+        .init(image: [3, 7, 5, 64], outputs: 34, bias: false, groupItems: 32),
+      ])
+    func momentsOfSums(_ test: MomentsCase) throws {
+      let device = try Device(Self.gpu(computeUnits: 64, groupItems: test.groupItems))
+      func random(_ shape: [Int], _ seed: UInt64, _ range: ClosedRange<Double> = -1...1, _ dtype: DType = .float32)
+        -> Tensor
+      {
+        Tensor(
+          ReferenceTensor.random(shape, seed: seed, range: range).floats, shape: Shape(shape), on: device, dtype: dtype)
       }
+      let x = random(test.image, 1, -1...1, test.dtype)
+      let filter = random([3, 3, test.image[3], test.outputs], 2)
+      // Far from zero, where sums of squares would lose digits.
+      let bias = test.bias ? random([test.outputs], 3, 30...31) : nil
+      let tile = TiledConvolution.Tile(rows: 16, columns: 16)
+      func run() throws -> (y: [Float], mean: [Float], variance: [Float]) {
+        let untouched: Float = 12345
+        let shape: Shape = [test.image[0], test.image[1], test.image[2], test.gap.0 + test.outputs + test.gap.1]
+        let whole = Tensor(
+          [Float](repeating: untouched, count: shape.count), shape: shape, on: device, dtype: test.dtype)
+        let y = ConvolutionConfiguration.$forced.withValue(tile.everywhere(splits: 3)) {
+          x.conv2d(
+            filter: filter, bias: bias, into: whole.channels(test.gap.0..<test.gap.0 + test.outputs),
+            leavingMoments: true)
+        }
+        let before = device.counters.launches
+        let moments = y.moments()
+        #expect(device.counters.launches - before == 1)
+        let around = try whole.floats().enumerated().filter {
+          !(test.gap.0..<test.gap.0 + test.outputs).contains($0.offset % shape.channels)
+        }
+        #expect(around.allSatisfy { $0.element == test.dtype.rounded(untouched) })
+        return try (y.floats(), moments.mean.floats(), moments.variance.floats())
+      }
+      let (y, mean, variance) = try run()
+      #expect(isSplit(device, gradient: false) == [true])
+      let expected = Reference.moments(
+        ReferenceTensor([test.image[0], test.image[1], test.image[2], test.outputs], values: y))
+      // As in `PartialMomentsTests`: a group's sum is of up to 32 values.
+      #expect(relativeL2(mean, to: expected.mean) <= 2e-6)
+      #expect(relativeL2(variance, to: expected.variance) <= 4e-6)
+      let again = try run()
+      #expect(again.mean == mean && again.variance == variance && again.y == y)
     }
 
     // MARK: - How many

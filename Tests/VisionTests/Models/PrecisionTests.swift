@@ -63,10 +63,14 @@ extension DeviceModelTests {
         }
         operations.append(operation)
       }
-      let (loss, logits) = withTraining {
-        Tape.$current.withValue(tape) {
-          let logits = classifier(photos).logits
-          return (logits.softmaxCrossEntropy(targets: targets, labelSmoothing: 0.1).loss, logits)
+      // Where a convolution leaves moments their bits are others than where they are computed from what it stored, as they are
+      // from what is rounded behind it.
+      let (loss, logits) = MomentsTarget.$isUsed.withValue(false) {
+        withTraining {
+          Tape.$current.withValue(tape) {
+            let logits = classifier(photos).logits
+            return (logits.softmaxCrossEntropy(targets: targets, labelSmoothing: 0.1).loss, logits)
+          }
         }
       }
       let gradients = tape.gradients(of: loss, seed: Tensor([gradientScale], shape: [], on: device))
