@@ -21,7 +21,8 @@ struct TiledKernelResources {
   static let formula =
     "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 20 for pointers, sizes and loops and 10 a quad "
     + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, without VX 55, and 8 a quad, with an "
-    + "affine 5 more; with 16-bit matrix units 56, 5 a quad and with an affine 3 more. Fitted to what ptxas 12.9 takes for sm_90 "
+    + "affine 5 more; with 16-bit matrix units 56, 5 a quad and with an affine 3 more; with PATCH 16 and 32·(RM + RN), for "
+    + "matrix units 98 (with 16 bits and an affine 130), and 4 a quad beside the accumulators. Fitted to what ptxas 12.9 takes for sm_90 "
     + "(Scripts/gpu-compile, 2026-11-26): within 15 for 45 programs with float32 products, 32 for 37 of tf32, 38 for 62 of 16 bits"
 
   /// Nil for any other kernel.
@@ -62,7 +63,11 @@ struct TiledKernelResources {
     let fetching: Int
     let affine: Int
     let isSixteenBit = operand.map { $0 != .tf32 } ?? false
-    if isSixteenBit {
+    if tile.patch != nil {
+      // Operands of two taps at once, of which those of matrix units are always as many.
+      fetching = (operand == nil ? 16 + 32 * (down + across) : 98) + 4 * quads - tile.operands
+      affine = isSixteenBit ? 32 : 0
+    } else if isSixteenBit {
       (fetching, affine) = (56 + 5 * quads, 3 * quads)
     } else {
       fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads

@@ -45,13 +45,15 @@ extension TiledConvolution.Tile {
   /// GPUs have so far, come with more local memory than registers suffice for.
   ///
   /// Matrix units take eight or sixteen channels together, or those of several taps where there are no more than four:
-  /// images of others are left to `conv_tiled`.
+  /// images of others are left to `conv_tiled`. Work-items of Intel's GPUs have at most 128 registers, too few for two
+  /// register tiles or for windows of more than nine taps.
   func withPatch(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription) -> Self? {
     guard let positions = TiledPatch(pass, g, rows: patchShape.rows)?.roundedPositions else { return nil }
     let channels = g.sourceChannels(of: pass)
     let tile = patchShape.with(patch: positions, channels: channels)
     let steps = TiledProduct(pass, g, tile).steps
     guard operand == nil || channels <= 4 || channels % tile.terms == 0,
+      device.subgroupSizes.isEmpty || tile.down * tile.across == 1 && g.taps <= 9,
       tile.violation(on: device, taps: g.taps, steps: steps) == nil
     else { return nil }
     let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)
