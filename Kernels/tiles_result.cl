@@ -37,8 +37,8 @@ INLINE long pixel_of(const Grid *grid, int m) {
 // Where it goes. With SPLIT, to partials[split][pixel][output], for conv_tiled_sum; else y (+)= bias + product.
 //
 // With MOMENTS, each row of work-groups leaves mean and summed squared deviations of what it stores, rounded as it is
-// stored, as `moments_partial` does for its rows, and behind those of all the number of its pixels. Nothing is then
-// added to what is there.
+// stored, as `moments_partial` does for its rows, and behind those of all the number of its pixels; not of what is
+// added to with `accumulate`.
 //
 // sums is [phases * pixel groups, 2, outputs].
 #if SPLIT
@@ -103,23 +103,23 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
   const int pixels = grid->pixels;
 #if MOMENTS
   // Of this work-item's pixels first, then of the work-group's.
+#define STORED_VALUE(i, h) ROUND_AS(STORE, 4, acc[i][h] + start)
 #pragma unroll
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);
     const float4 start = load_quad(to->bias + n, to->hasBias ? outputs - n : 0, 0);
-#pragma unroll
-    for (int i = 0; i < 4 * RM; i++)
-      acc[i][h] = ROUND_AS(STORE, 4, acc[i][h] + start);
     float4 mean = 0.0f, squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4 * RM; i++)
       if (m0 + ROW_OF(ty, i) < pixels)
-        mean += acc[i][h];
+        mean += STORED_VALUE(i, h);
     mean /= (float)max(pixels_of(ty, m0, pixels), 1);
 #pragma unroll
     for (int i = 0; i < 4 * RM; i++)
-      if (m0 + ROW_OF(ty, i) < pixels)
-        squares += (acc[i][h] - mean) * (acc[i][h] - mean);
+      if (m0 + ROW_OF(ty, i) < pixels) {
+        const float4 d = STORED_VALUE(i, h) - mean;
+        squares += d * d;
+      }
     tiles[(h * ROWS + ty) * COLUMNS + tx] = mean;
     tiles[((RN + h) * ROWS + ty) * COLUMNS + tx] = squares;
   }
@@ -151,7 +151,7 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);
     const int count = outputs - n;
-#if !SPLIT && !MOMENTS
+#if !SPLIT
     const float4 start = load_quad(to->bias + n, to->hasBias ? count : 0, 0);
 #endif
 #if EPILOGUE && EAFFINE
@@ -170,16 +170,12 @@ INLINE void store_tile(float4 acc[4 * RM][RN], local float4 *tiles, int m0, int 
         store_quad(acc[i][h], to->partials + (first + pixel) * outputs + n, count, VY);
 #else
         global stored *target = to->y + pixel * to->yStride + n;
-#if MOMENTS
-        float4 value = acc[i][h]; // with the bias
-#else
         float4 value = acc[i][h] + start;
-#endif
 #if EPILOGUE
         const float4 input = load_stored_quad(to->ex + pixel * to->exStride + n, count, VY);
         EPILOGUE_GRADIENT(value, input, centre, scale, shift, to->ePreSlope, to->ePostSlope, sumShift, sumScale);
 #endif
-        if (to->accumulate && !MOMENTS)
+        if (to->accumulate)
           value += load_stored_quad(target, count, VY);
         store_stored_quad(value, target, count, VY);
 #endif
