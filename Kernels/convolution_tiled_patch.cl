@@ -14,7 +14,7 @@
 //   conv_tiled_patch, GRADIENT   likewise: taps are counted from the last to the first
 //
 // Baked, besides what tiles.cl and tiles_result.cl take: PATCH, ONE_STEP (where PATCH_CHANNELS are all channels: a
-// single buffer of tiles), FEW (channels, fewer than a quad). SPLIT cuts channels into parts.
+// single buffer of tiles), FEW (how many channels there are, at most a quad). SPLIT cuts channels into parts.
 
 // Quads that a work-item fetches of a patch: of its positions' channels, always the same ones.
 #define PATCH_QUADS (PATCH_CHANNELS / 4)
@@ -39,8 +39,9 @@
 #define POSITION_WORDS (PATCH_CHANNELS / PACK)
 
 // The taps of a step are multiplied in PARTS parts, each between fetching and storing as large a part of what the next
-// step needs: so that little of that waits in registers. More than nine taps, unrolled, would not fit into an
-// instruction cache; they are one part, and rows of them a loop.
+// step needs: so that little of that waits in registers, and that AMD's compiler does not load the operands of all taps
+// at once (clang 19, gfx1030: in one part it spills 330 registers). More than nine taps, unrolled, would not fit into
+// an instruction cache; they are one part, and rows of them a loop.
 #define PARTS (!ONE_STEP && KH * KW <= 9 ? KH : 1)
 #define OF_PART(s, together, part) ((s) / (together) % PARTS == (part))
 
