@@ -91,7 +91,7 @@ import Testing
   @Test(arguments: [DType.float32, .float16, .bfloat16]) func splitsAreChecked(dtype: DType) throws {
     let device = try Device(Self.gpu(computeUnits: 64))
     func programs(_ gradient: Bool) -> [PlannedProgram] {
-      device.programsInUse.filter { $0.kernel == "conv_tiled" && $0.options.contains(" GRADIENT=1") == gradient }
+      device.programsInUse.filter { $0.isTiledProduct && $0.options.contains(" GRADIENT=1") == gradient }
     }
     for prologue in [PrologueStructure.none, .affinePost] {
       for strides in [(1, 1), (2, 2)] {
@@ -120,7 +120,7 @@ import Testing
         try check.check().run(on: device)
       }
       #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
-      let added = device.programsInUse.subtracting(before).filter { $0.kernel == "conv_tiled" }
+      let added = device.programsInUse.subtracting(before).filter(\.isTiledProduct)
       #expect(added.count >= 2 && added.allSatisfy { $0.options.contains("SPLIT=1") == (splits > 1) })
     }
   }
@@ -148,7 +148,7 @@ import Testing
   @Test func plansHaveSplits() throws {
     let gpu = try Self.gpu()
     let plan = try StepPlan(trainingStepOf: ModelDescription(), batchSize: 64, on: gpu)
-    let products = plan.launches.filter { $0.program.kernel == "conv_tiled" }
+    let products = plan.launches.filter(\.program.isTiledProduct)
     let split = products.filter { $0.program.options.contains("SPLIT=1") }
     let sums = plan.launches.filter { $0.program.kernel == "conv_tiled_sum" }
     #expect(split.count == sums.count && split.count >= 16 && split.count < products.count / 2)
@@ -279,4 +279,9 @@ import Testing
     try use(batchSize: 2)
     #expect(lines.count == 2)
   }
+}
+
+extension PlannedProgram {
+  /// Whether it computes a forward pass or a data gradient in tiles.
+  fileprivate var isTiledProduct: Bool { ["conv_tiled", "conv_tiled_patch"].contains(kernel) }
 }
