@@ -1,13 +1,15 @@
 // What Oclgrind 21.10's --uninitialized lacks for Fovea's kernels, as a library to preload in front of it, which
-// Scripts/oclgrind-check compiles. It replaces functions that Oclgrind's library exports, on x86-64:
+// Scripts/oclgrind-check compiles. It replaces functions that Oclgrind's library exports, on x86-64.
 //
-//   Programs   LLVM instructions that it refuses, or takes wrongly, become others that mean the same.
-//   Shadows    are what it knows of each byte of memory. A write from the host set a buffer's shadow to the size of
-//   that
-//              write, and so did each pattern of a fill: what lies behind it counted as uninitialized, and what kernels
-//              stored there was forgotten. A new buffer had the shadow of the one that had its number before.
-//   Pools      of shadows belong to threads. Outside of kernels only the thread that made the context had one: a write
-//              from another crashed.
+// Programs: LLVM instructions that it refuses, or takes wrongly, become others that mean the same. Where a variable is
+// declared, it is uninitialized, each time that a loop comes by and not only when its function starts.
+//
+// Shadows are what it knows of each byte of memory. A write from the host set a buffer's shadow to the size of that
+// write, and so did each pattern of a fill: what lies behind it counted as uninitialized, and what kernels stored there
+// was forgotten. A new buffer had the shadow of the one that had its number before.
+//
+// Pools of shadows belong to threads. Outside of kernels only the thread that made the context had one: a write from
+// another crashed.
 //
 // And for controls, OCLGRIND_LEAVE_OUT in the environment is a text that is left out of the source of each program.
 
@@ -78,6 +80,7 @@ void LLVMInstructionEraseFromParent(Value);
 unsigned LLVMGetNumMaskElements(Value);
 int LLVMGetMaskValue(Value, unsigned);
 LLVMContext LLVMGetModuleContext(Module);
+Type LLVMInt8TypeInContext(LLVMContext);
 Type LLVMInt32TypeInContext(LLVMContext);
 Type LLVMTypeOf(Value);
 Type LLVMGetElementType(Type);
@@ -88,7 +91,13 @@ Builder LLVMCreateBuilderInContext(LLVMContext);
 void LLVMPositionBuilderBefore(Builder, Value);
 Value LLVMBuildShuffleVector(Builder, Value, Value, Value, const char *);
 Value LLVMBuildInsertElement(Builder, Value, Value, Value, const char *);
+Value LLVMBuildMemSet(Builder, Value, Value, Value, unsigned);
 void LLVMDisposeBuilder(Builder);
+typedef struct LLVMOpaquePassManager *PassManager;
+PassManager LLVMCreatePassManager(void);
+void LLVMAddAlwaysInlinerPass(PassManager); // of llvm-c/Transforms/IPO.h
+int LLVMRunPassManager(PassManager, Module);
+void LLVMDisposePassManager(PassManager);
 
 // Lanes that a shuffle leaves undefined: -1 as a lane's source is read far outside of the operands there. The shuffle
 // takes lane 0 instead, and an insertion of undef says what the lane is.
@@ -116,6 +125,11 @@ static void nameUndefinedLanes(Value shuffle, Builder builder, Type integer) {
 
 static void makeDigestible(Module module) {
   const LLVMContext context = LLVMGetModuleContext(module);
+  // Functions that have to be inlined and are not yet, where a program has no optimizations: it crashes at their calls.
+  const PassManager passes = LLVMCreatePassManager();
+  LLVMAddAlwaysInlinerPass(passes);
+  LLVMRunPassManager(passes, module);
+  LLVMDisposePassManager(passes);
   const Builder builder = LLVMCreateBuilderInContext(context);
   for (Value function = LLVMGetFirstFunction(module); function; function = LLVMGetNextFunction(function))
     for (Block block = LLVMGetFirstBasicBlock(function); block; block = LLVMGetNextBasicBlock(block))
@@ -126,11 +140,19 @@ static void makeDigestible(Module module) {
           LLVMReplaceAllUsesWith(instruction, LLVMGetOperand(instruction, 0));
           LLVMInstructionEraseFromParent(instruction);
           break;
-        case opcodeCall: { // a hint for optimizations
+        case opcodeCall: {
           size_t length;
           const char *const name = LLVMGetValueName2(LLVMGetCalledValue(instruction), &length);
-          if (strcmp(name, "llvm.experimental.noalias.scope.decl") == 0)
+          if (strcmp(name, "llvm.experimental.noalias.scope.decl") == 0) {
+            // A hint for optimizations.
             LLVMInstructionEraseFromParent(instruction);
+          } else if (strncmp(name, "llvm.lifetime.start", 19) == 0) {
+            // A variable's declaration: in a loop it is uninitialized each time.
+            LLVMPositionBuilderBefore(builder, instruction);
+            LLVMBuildMemSet(builder, LLVMGetOperand(instruction, 1), LLVMGetUndef(LLVMInt8TypeInContext(context)),
+                            LLVMGetOperand(instruction, 0), 1);
+            LLVMInstructionEraseFromParent(instruction);
+          }
           break;
         }
         case opcodeShuffleVector:
