@@ -27,6 +27,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
   var wantsInput = true
   /// Where not nil, images, filter and the gradient of the result are values that matrix units take as they are.
   var roundedTo: MatrixOperand?
+  /// What images and results are stored as; images and the gradient of the result are values of this type.
+  var dtype = DType.float32
 
   var description: String {
     var parts = ["\(batch)×\(height)×\(width) \(inputs)→\(outputs)"]
@@ -38,16 +40,20 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     if outputGap != (0, 0) { parts.append("output slab \(outputGap)") }
     if twice { parts.append("twice") }
     if !wantsInput { parts.append("without dx") }
+    if dtype != .float32 { parts.append("\(dtype)") }
     return parts.joined(separator: " ")
   }
 
   /// Result and gradients, by name.
   typealias Results = [String: [Float]]
 
-  private var x: ReferenceTensor { rounded(.random([batch, height, width, inputs], seed: 1)) }
+  private var x: ReferenceTensor { stored(.random([batch, height, width, inputs], seed: 1)) }
   private var filter: ReferenceTensor { rounded(.random([kernel.0, kernel.1, inputs, outputs], seed: 2)) }
   private func rounded(_ values: ReferenceTensor) -> ReferenceTensor {
     roundedTo.map { operand in values.map { Double(operand.rounded(Float($0))) } } ?? values
+  }
+  private func stored(_ values: ReferenceTensor) -> ReferenceTensor {
+    dtype == .float32 ? rounded(values) : rounded(values).map { Double(dtype.rounded(Float($0))) }
   }
   private var biasValues: ReferenceTensor { .random([outputs], seed: 3) }
   private var centre: ReferenceTensor { .random([inputs], seed: 4, range: -0.5...0.5) }
@@ -71,8 +77,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
       x, pre: pre.map(Double.init) ?? 1, centre: c, scale: s, shift: t, post: post.map(Double.init) ?? 1)
     let y = Reference.conv2d(
       read, filter: filter, bias: bias ? biasValues : nil, strides: strideSize, padding: padding)
-    var dy = rounded(ReferenceTensor.random(y.shape, seed: 7))
-    if twice { dy = Reference.add(dy, .random(y.shape, seed: 8)) }
+    var dy = stored(.random(y.shape, seed: 7))
+    if twice { dy = Reference.add(dy, stored(.random(y.shape, seed: 8))) }
     let gradient = Reference.conv2dGradient(
       read, filter: filter, gradient: dy, strides: strideSize, padding: padding)
     func through(_ gradient: ReferenceTensor) -> (dx: ReferenceTensor, affine: ReferenceTensor) {
@@ -102,7 +108,7 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     let geometry = ConvolutionGeometry(
       input: base.shape, filter: filter.shape, strides: strides,
       padding: .explicit(top: pad.0, bottom: pad.1, left: pad.2, right: pad.3))
-    let untouched: Float = 12345
+    let untouched: Float = 12288  // of every type
     let emptied = [Float](repeating: untouched, count: geometry.outputShape.count)
     var ys: [Tensor] = []
     let watched = [filter] + (wantsInput ? [base] : []) + [bias, affine].compactMap(\.self)
@@ -114,8 +120,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
           filter: filter, bias: bias, strides: strides,
           padding: .explicit(top: pad.0, bottom: pad.1, left: pad.2, right: pad.3), into: target)
         ys.append(y)
-        let weights = rounded(ReferenceTensor.random(y.shape.dimensions, seed: UInt64(seed)))
-        losses.append((y * Tensor(weights.floats, shape: y.shape, on: device)).sum())
+        let weights = stored(.random(y.shape.dimensions, seed: UInt64(seed)))
+        losses.append((y * Tensor(weights.floats, shape: y.shape, on: device, dtype: dtype)).sum())
       }
       return losses.count == 1 ? losses[0] : losses[0] + losses[1]
     }
@@ -138,7 +144,7 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
         all[row * total + gap.0 + channel] = values[row * shape.channels + channel]
       }
     }
-    let whole = Tensor(all, shape: shape.withChannels(total), on: device)
+    let whole = Tensor(all, shape: shape.withChannels(total), on: device, dtype: dtype)
     return gap == (0, 0) ? whole : whole.channels(gap.0..<gap.0 + shape.channels)
   }
 

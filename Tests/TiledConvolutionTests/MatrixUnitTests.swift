@@ -108,6 +108,22 @@ extension DeviceTests {
       }
     }
 
+    /// 16-bit tensors, whose quads are operands as they lie in memory: what is summed is exact, what is stored rounded once.
+    @Test(arguments: thorough ? [DType.float16, .bfloat16] : [.bfloat16]) func sixteenBitTensors(dtype: DType) throws {
+      let operand: MatrixOperand = dtype == .float16 ? .float16 : .bfloat16
+      for test in [
+        ConvolutionCase(inputs: 32, outputs: 20, roundedTo: operand, dtype: dtype),
+        ConvolutionCase(inputs: 7, outputs: 5, strides: (2, 1), roundedTo: operand, dtype: dtype),
+      ] {
+        for (name, error) in try errors(test, Self.small(operand)) {
+          let isStored = name == "y" || name == "dx"
+          #expect(
+            error < 2e-6 + (isStored ? operand.roundoff : 0) && (!isStored || error > operand.roundoff / 20),
+            "\(test): \(name) is \(error) from the reference")
+        }
+      }
+    }
+
     @Test(.enabled(if: thorough), arguments: MatrixOperand.allCases) func everyTile(operand: MatrixOperand) throws {
       for tile in TiledConvolution.matrixTiles(operand).all {
         try checkExact(ConvolutionCase(height: 13, width: 12, inputs: 36, outputs: 40, twice: false), tile)

@@ -25,13 +25,20 @@ struct DeviceTests {
 extension DeviceTests {
   /// The tiled kernels against the double-precision reference and against the vector kernels.
   struct TiledConvolutionTests {
-    /// Single precision over sums of up to some hundred terms.
-    private static let tolerance = 2e-6
+    /// Single precision over sums of up to some hundred terms, and half a unit of what is stored.
+    private static func tolerance(_ dtype: DType) -> Double {
+      switch dtype {
+      case .float16: 2e-6 + 0x1p-11
+      case .bfloat16: 2e-6 + 0x1p-8
+      default: 2e-6
+      }
+    }
 
     private func check(_ test: ConvolutionCase, tile: TiledConvolution.Tile? = nil) throws {
       let device = try DeviceTests.device.get()
       let tile = tile?.fitting(device.description)
       let expected = test.reference()
+      let tolerance = Self.tolerance(test.dtype)
       let tiled = try ConvolutionConfiguration.$forced.withValue(tile?.everywhere() ?? [:]) {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
@@ -46,10 +53,10 @@ extension DeviceTests {
       for (name, reference) in expected {
         let values = try #require(tiled[name], "\(test): no \(name)")
         let error = distance(values, reference.values.values, reference)
-        #expect(error < Self.tolerance, "\(test): \(name) is \(error) from the reference")
+        #expect(error < tolerance, "\(test): \(name) is \(error) from the reference")
         let others = try #require(vector[name], "\(test): no \(name) from the vector kernels")
         let difference = distance(values, others.map(Double.init), reference)
-        #expect(difference < Self.tolerance, "\(test): \(name) is \(difference) from the vector kernels")
+        #expect(difference < tolerance, "\(test): \(name) is \(difference) from the vector kernels")
       }
     }
 
@@ -231,6 +238,46 @@ extension DeviceTests {
       ], TiledConvolution.tiles.all)
     func tiny(test: ConvolutionCase, tile: TiledConvolution.Tile) throws {
       try check(test, tile: tile)
+    }
+
+    @Test("tiny, of 16 bits", arguments: pairs([DType.float16, .bfloat16], [5, 6]))
+    func tinySixteenBits(dtype: DType, tile: Int) throws {
+      let tile = TiledConvolution.tiles[tile]
+      try check(
+        ConvolutionCase(
+          batch: 1, height: 6, width: 3, inputs: 3, outputs: 2, pre: 0.2, affine: true, post: 0, inputGap: (1, 2),
+          outputGap: (2, 1), dtype: dtype), tile: tile)
+      try check(
+        ConvolutionCase(
+          batch: 2, height: 3, width: 2, inputs: 16, outputs: 16, strides: (2, 2), affine: true, dtype: dtype),
+        tile: tile)
+    }
+
+    /// Those that a kernel leaves of what it stores, over tiles that are not full.
+    @Test("tiny, with moments", .enabled(if: thorough), arguments: TiledConvolution.tiles)
+    func tinyMoments(tile: TiledConvolution.Tile) throws {
+      let device = try DeviceTests.device.get()
+      func tensor(_ shape: Shape, seed: UInt64, range: ClosedRange<Double> = -1...1) -> Tensor {
+        Tensor(ReferenceTensor.random(shape.dimensions, seed: seed, range: range).floats, shape: shape, on: device)
+      }
+      let x = tensor([1, 7, 5, 5], seed: 1)
+      let filter = tensor([3, 3, 5, 6], seed: 2)
+      // Far from zero, where sums of squares would lose digits.
+      let bias = tensor([6], seed: 3, range: 30...31)
+      let y = ConvolutionConfiguration.$forced.withValue(tile.fitting(device.description).everywhere(splits: 1)) {
+        ConvolutionAlgorithm.$forced.withValue(.tiled) { x.conv2d(filter: filter, bias: bias, leavingMoments: true) }
+      }
+      let before = device.counters.launches
+      let moments = y.moments()
+      #expect(device.counters.launches == before + 1, "moments of what the kernel left")
+      let expected = Reference.moments(ReferenceTensor(y.shape.dimensions, try y.floats().map(Double.init)))
+      let (mean, variance) = try (moments.mean.floats(), moments.variance.floats())
+      for channel in 0..<6 {
+        // Results around 30 are rounded by up to 1e-6; their deviations are of the size of 1.
+        let (exactMean, exactVariance) = (expected.mean.values[channel], expected.variance.values[channel])
+        #expect(abs(Double(mean[channel]) - exactMean) < 2e-6 * exactMean)
+        #expect(abs(Double(variance[channel]) - exactVariance) < 4e-6 * exactVariance)
+      }
     }
   }
 }
