@@ -361,7 +361,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #pragma unroll
         for (int j = 0; j < 4; j++) {
           lanes[j] = 0;
-          if (terms[j].count > 0 & reaches(&source, row[s], column[s], &terms[j])) {
+          if ((terms[j].count > 0) & reaches(&source, row[s], column[s], &terms[j])) {
             lanes[j] = pixel[s][terms[j].offset];
             inside[s] |= 1 << j;
           }
@@ -390,7 +390,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 #pragma unroll
         for (int s = 0; s < SLOTS_B; s++) {
           filterLanes[s][j] = 0.0f;
-          if (outputsLeft[s] > 0 & filterTerms.count > 0)
+          if ((outputsLeft[s] > 0) & (filterTerms.count > 0))
             filterLanes[s][j] = filterLane[filterOffset[s]];
         }
       }

@@ -293,7 +293,8 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
     const int image = inStrips / strips;
     const int row = p / lineWidth % lines - (GRADIENT ? KH - 1 - padTop : padTop);
     const int column = inStrips % strips * strip + p % lineWidth - (GRADIENT ? KW - 1 - padLeft : padLeft);
-    const int isInside = HAS_P(s) & image < images & (uint)row < (uint)sourceHeight & (uint)column < (uint)sourceWidth;
+    const int isInside =
+        HAS_P(s) & (image < images) & ((uint)row < (uint)sourceHeight) & ((uint)column < (uint)sourceWidth);
     source.pixel[s] = isInside ? (image * sourceHeight + row) * sourceWidth + column : 0;
     source.inside |= (uint)isInside << s;
   }
@@ -310,7 +311,7 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
     source.filterChannel[s] = TERM_OF(s, TN) % PATCH_CHANNELS;
     source.filterOffset[s] = (tap * channels + source.filterChannel[s]) * outputs + n;
 #endif
-    source.outputsLeft[s] = HAS_B(s) & tap < KH * KW ? outputs - n : 0;
+    source.outputsLeft[s] = (HAS_B(s) & (tap < KH * KW)) ? outputs - n : 0;
   }
 
   float4 acc[4 * RM][RN];

@@ -47,7 +47,11 @@ kernel WIDE TOGETHER void sum_rows_finish(global const float *partials, int coun
 kernel void sum_values(global const float *x, int xOffset, int count, float factor, global float *y, int yOffset,
                        int accumulate) {
   float sum = 0.0f, rest = 0.0f;
-  for (int i = 0; i < count; i++)
-    add_compensated(x[xOffset + i], &sum, &rest);
+  for (int i = 0; i < count; i++) {
+    const float term = x[xOffset + i] - rest;
+    const float next = sum + term;
+    rest = (next - sum) - term;
+    sum = next;
+  }
   y[yOffset] = COMBINE(accumulate, y[yOffset], factor * sum);
 }
