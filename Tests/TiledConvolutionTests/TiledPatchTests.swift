@@ -66,8 +66,7 @@ extension DeviceTests {
       try check(
         ConvolutionCase(
           batch: 1, height: 20, width: 18, inputs: 3, outputs: 16, kernel: kernel,
-          pad: (kernel.0 / 2, kernel.0 / 2, kernel.1 / 2, kernel.1 / 2), pre: 0.2, affine: true, post: 0, twice: true),
-        Self.tall)
+          pad: (kernel.0 / 2, kernel.0 / 2, kernel.1 / 2, kernel.1 / 2), pre: 0.2, affine: true, post: 0, twice: true))
     }
 
     /// Quads that are not complete, a single step and several, slabs of wider storages.
@@ -76,7 +75,8 @@ extension DeviceTests {
       try check(ConvolutionCase(inputs: inputs, outputs: outputs, affine: true, post: 0.1))
       try check(
         ConvolutionCase(
-          inputs: inputs, outputs: outputs, pre: 0, affine: true, inputGap: (3, 2), outputGap: (4, 8), twice: true))
+          inputs: inputs, outputs: outputs, pre: 0, affine: true, inputGap: (3, 2), outputGap: (4, 8), twice: true),
+        Self.tall)
     }
 
     @Test func theAffinesGradientAlone() throws {
