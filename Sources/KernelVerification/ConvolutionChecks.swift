@@ -40,7 +40,9 @@ package func convolutionChecks(
       continue
     }
     let configurations = call.configurations(on: description)
-    let checked = sizes.compactMap { call.reduced(batch: 2, image: $0) }.filter(\.fits)
+    let checked = sizes.compactMap { call.reduced(batch: 2, image: $0) }.filter { check in
+      check.fits && configurations.allSatisfy { $1.hasRoom(for: $0, check.geometry) }
+    }
     guard let first = checked.first else { continue }
     covered.formUnion(
       try ConvolutionConfiguration.$forced.withValue(configurations) { try first.programs(on: description) })
@@ -75,6 +77,13 @@ extension [ConvolutionPass: ConvolutionConfiguration] {
 }
 
 extension ConvolutionCheck {
+  /// What is computed, without what is pending.
+  var geometry: ConvolutionGeometry {
+    ConvolutionGeometry(
+      input: [batch, image.0, image.1, inputs], filter: [kernel.0, kernel.1, inputs, outputs], strides: strides,
+      padding: padding)
+  }
+
   /// Whether the window fits the padded image.
   var fits: Bool {
     guard case .explicit(let top, let bottom, let left, let right) = padding else { return true }

@@ -200,17 +200,17 @@ package struct ConvolutionTuner {
   // MARK: - Against the reference
 
   /// A small convolution like the task's, with the fewest channels; nil for pending steps that no check has.
-  private static func check(of task: TuningTask) -> OperationCheck? {
+  private static func check(of task: TuningTask) -> ConvolutionCheck? {
     let call = task.calls.min { $0.geometry.filterSize < $1.geometry.filterSize }
-    return [(5, 7), (9, 11), (17, 19)].lazy.compactMap { call?.reduced(batch: 2, image: $0) }.first(where: \.fits)?
-      .check()
+    return [(5, 7), (9, 11), (17, 19)].lazy.compactMap { call?.reduced(batch: 2, image: $0) }.first(where: \.fits)
   }
 
-  /// The comparison that failed, if one did.
+  /// The comparison that failed, if one did. A patch without room for the small images is only compared at full size.
   private func failure(
-    of check: OperationCheck, _ pass: ConvolutionPass, _ configuration: ConvolutionConfiguration
+    of check: ConvolutionCheck, _ pass: ConvolutionPass, _ configuration: ConvolutionConfiguration
   ) throws -> Comparison? {
-    try ConvolutionConfiguration.$forced.withValue([pass: configuration]) { try check.run(on: device) }
+    guard configuration.hasRoom(for: pass, check.geometry) else { return nil }
+    return try ConvolutionConfiguration.$forced.withValue([pass: configuration]) { try check.check().run(on: device) }
       .first { !$0.passed }
   }
 

@@ -224,6 +224,7 @@ package struct TiledConvolution: ConvolutionKernels {
     }
     Self.checkOffsets(g, source: x.base)
     let product = TiledProduct(.forward, g, tile)
+    product.checkPatch()
     let options =
       tile.options(on: device.description) + g.kernelOptions + product.options
       + alignment("VX", x.inputs, channels: g.inputs) + alignment("VF", [filter], channels: g.outputs)
@@ -279,6 +280,7 @@ package struct TiledConvolution: ConvolutionKernels {
     }
     Self.checkOffsets(g, source: dy)
     let product = TiledProduct(.inputGradient, g, tile)
+    product.checkPatch()
     let options =
       tile.options(on: device.description) + g.kernelOptions + product.options + " -D GRADIENT=1"
       + dy.storageOptions + alignment("VX", [dy], channels: g.outputs) + alignment("VF", [filter], channels: g.outputs)

@@ -63,6 +63,11 @@ package struct TiledProduct: Sendable {
     return patch.positions > room ? "\(patch.positions) positions in a patch of \(room)" : nil
   }
 
+  /// Configurations are legal by `ConvolutionSpace`; those that are forced have to be as well.
+  func checkPatch() {
+    if let violation = patchViolation { preconditionFailure("conv \(geometry.label): \(violation)") }
+  }
+
   /// Work-groups without splits.
   package var groups: Int { phases * tile.groups(rows, columns) }
 

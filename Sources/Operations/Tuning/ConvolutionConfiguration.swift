@@ -54,6 +54,12 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     return .tiled(tile, splits: TiledProduct(pass, geometry, tile).splits(on: device))
   }
 
+  /// Whether a tile's patch has room for images of that size; what has none is indifferent to sizes.
+  package func hasRoom(for pass: ConvolutionPass, _ geometry: ConvolutionGeometry) -> Bool {
+    guard case .tiled(let tile, _) = self, tile.patch != nil else { return true }
+    return TiledProduct(pass, geometry, tile).patchViolation == nil
+  }
+
   /// Takes the place of every choice, by pass: for checks and for tuning. It must be legal.
   @TaskLocal package static var forced: [ConvolutionPass: ConvolutionConfiguration] = [:]
 }
