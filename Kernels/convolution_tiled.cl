@@ -287,11 +287,7 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
   }
 
   float4 acc[4 * RM][RN];
-#pragma unroll
-  for (int i = 0; i < 4 * RM; i++)
-#pragma unroll
-    for (int h = 0; h < RN; h++)
-      acc[i][h] = 0.0f;
+  clear_sums(acc);
 
   const int taps = source.tapRows * source.tapColumns;
 #if FLAT
@@ -526,11 +522,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
   const int nextColumn = TK % outWidth;
 
   float4 acc[4 * RM][RN];
-#pragma unroll
-  for (int i = 0; i < 4 * RM; i++)
-#pragma unroll
-    for (int h = 0; h < RN; h++)
-      acc[i][h] = 0.0f;
+  clear_sums(acc);
 
   const int steps = (end - first + TK - 1) / TK;
   for (int step = -1; step < steps; step++) {

@@ -315,11 +315,7 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
   }
 
   float4 acc[4 * RM][RN];
-#pragma unroll
-  for (int i = 0; i < 4 * RM; i++)
-#pragma unroll
-    for (int h = 0; h < RN; h++)
-      acc[i][h] = 0.0f;
+  clear_sums(acc);
 
   const int allSteps = (channels + PATCH_CHANNELS - 1) / PATCH_CHANNELS;
   const int stepsOfSplit = (allSteps + SPLITS - 1) / SPLITS;

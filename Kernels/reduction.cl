@@ -43,7 +43,8 @@ kernel WIDE TOGETHER void sum_rows_finish(global const float *partials, int coun
   VSTORE(sum, y + yOffset + c);
 }
 
-// y (+)= factor * sum of all `channels` values of x: one work-item, few values.
+// y (+)= factor * sum of all `count` values of x: one work-item, few values, one by one (`add_compensated` has
+// vectors).
 kernel void sum_values(global const float *x, int xOffset, int count, float factor, global float *y, int yOffset,
                        int accumulate) {
   float sum = 0.0f, rest = 0.0f;

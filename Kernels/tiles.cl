@@ -75,7 +75,6 @@
 #endif
 #define TAP_SETS ((KH * KW + TAPS_TOGETHER - 1) / TAPS_TOGETHER)
 #if PATCH
-#undef TK
 #define TK (TAP_SETS * TAPS_TOGETHER * PATCH_CHANNELS)
 #endif
 #ifndef TK
@@ -273,6 +272,14 @@ INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned
 #define TILE_COLUMN(item) ((item) % COLUMNS)
 #define TILE_ROW(item) ((item) / COLUMNS)
 #endif
+
+INLINE void clear_sums(float4 acc[4 * RM][RN]) {
+#pragma unroll
+  for (int i = 0; i < 4 * RM; i++)
+#pragma unroll
+    for (int h = 0; h < RN; h++)
+      acc[i][h] = 0.0f;
+}
 
 #if MATRIX
 

@@ -60,20 +60,20 @@ struct TiledKernelResources {
     localBytes = tile.localBytes(
       sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"), taps: taps, steps: has("ONE_STEP") ? 1 : 2)
     let quads = tile.rowQuads + tile.columnQuads(taps: taps)
+    // With a patch those of two taps at once, of which those of matrix units are always as many.
+    let operands = tile.patch == nil ? tile.operands : operand == nil ? 32 * (down + across) : 82
     let fetching: Int
     let affine: Int
     let isSixteenBit = operand.map { $0 != .tf32 } ?? false
     if tile.patch != nil {
-      // Operands of two taps at once, of which those of matrix units are always as many.
-      fetching = (operand == nil ? 16 + 32 * (down + across) : 98) + 4 * quads - tile.operands
-      affine = isSixteenBit ? 32 : 0
+      (fetching, affine) = (16 + 4 * quads, isSixteenBit ? 32 : 0)
     } else if isSixteenBit {
       (fetching, affine) = (56 + 5 * quads, 3 * quads)
     } else {
       fetching = isFilterGradient ? (has("VX") ? 30 : 55) + 8 * quads : 20 + 10 * quads
       affine = (isFilterGradient ? 0 : 4) + 5 * quads
     }
-    registers = tile.accumulators + tile.operands + fetching + (has("AFFINE") ? affine : 0)
+    registers = tile.accumulators + operands + fetching + (has("AFFINE") ? affine : 0)
     stepOperands = 4 * (down + across) * tile.terms
   }
 

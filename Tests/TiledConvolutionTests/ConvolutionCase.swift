@@ -2,6 +2,7 @@ import OpenCLRuntime
 import Operations
 import ReferenceOperations
 import TensorCore
+import Testing
 
 /// One convolution with everything that a kernel's structure depends on, and its results by device and by reference.
 struct ConvolutionCase: Sendable, CustomStringConvertible {
@@ -156,5 +157,19 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
       let channel = index % tensor.storage.channels
       return channel < tensor.channelOffset || channel >= tensor.channelOffset + tensor.channels
     }.map(\.element)
+  }
+}
+
+extension ConvolutionCase {
+  /// Relative L2 errors of all results against the reference, by name; none may be missing or of another size.
+  func errors(of results: Results) throws -> [String: Double] {
+    func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+    var errors: [String: Double] = [:]
+    for (name, expected) in reference() {
+      let values = try #require(results[name], "\(self): no \(name)").map(Double.init)
+      #expect(values.count == expected.values.values.count, "\(self): \(name)")
+      errors[name] = norm(zip(values, expected.values.values).map { $0 - $1 }) / norm(expected.magnitudes.values)
+    }
+    return errors
   }
 }

@@ -6,8 +6,6 @@ import Testing
 
 @testable import Operations
 
-private let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
-
 extension DeviceTests {
   /// The tiled kernels on matrix units, which plain OpenCL C emulates here: the same tiles, fragments and lanes, and operands
   /// rounded in the same way.
@@ -29,12 +27,7 @@ extension DeviceTests {
         try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
       }
       #expect(results["guard"] == [], "\(test): writes beyond its channels")
-      return try test.reference().mapValues { $0 }.reduce(into: [:]) { errors, entry in
-        let values = try #require(results[entry.key], "\(test): no \(entry.key)").map(Double.init)
-        let (reference, magnitudes) = (entry.value.values.values, entry.value.magnitudes.values)
-        func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
-        errors[entry.key] = norm(zip(values, reference).map { $0 - $1 }) / norm(magnitudes)
-      }
+      return try test.errors(of: results)
     }
 
     /// Operands that need no rounding multiply exactly, so that only sums round, as in single precision.

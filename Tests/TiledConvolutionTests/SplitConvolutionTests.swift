@@ -41,11 +41,7 @@ extension DeviceTests {
       #expect(isSplit(device, gradient: true) == [splitsGradient], "\(test)")
       #expect(try run() == results, "\(test): two runs differ")
       #expect(results["guard"] == [], "\(test): writes beyond its channels")
-      for (name, expected) in test.reference() {
-        let values = try #require(results[name], "\(test): no \(name)").map(Double.init)
-        func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
-        #expect(values.count == expected.values.values.count)
-        let error = norm(zip(values, expected.values.values).map { $0 - $1 }) / norm(expected.magnitudes.values)
+      for (name, error) in try test.errors(of: results) {
         #expect(error < Self.tolerance, "\(test): \(name) is \(error) from the reference")
       }
     }

@@ -8,7 +8,7 @@ import Testing
 
 /// Whether every combination is tried. Each is a program that POCL compiles for seconds the first time, so by default
 /// every value occurs, but not with every other: FOVEA_THOROUGH=1 tries all.
-private let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
+let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
 
 /// All combinations of the two lists, or by default each value once, in the order given.
 private func pairs<A, B>(_ a: [A], _ b: [B]) -> [(A, B)] {

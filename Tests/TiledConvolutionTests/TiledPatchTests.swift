@@ -1,12 +1,9 @@
-import Foundation
 import OpenCLRuntime
 import ReferenceOperations
 import TensorCore
 import Testing
 
 @testable import Operations
-
-private let thorough = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] != nil
 
 extension DeviceTests {
   /// Convolutions that read an image once for all taps, against the double-precision reference.
@@ -39,11 +36,7 @@ extension DeviceTests {
       #expect(results["guard"] == [], "\(test): writes beyond its channels")
       let kernels = Set(device.programsInUse.map(\.kernel))
       #expect(kernels.contains("conv_tiled_patch") && !kernels.contains("conv_tiled"))
-      for (name, expected) in test.reference() {
-        let values = try #require(results[name], "\(test): no \(name)").map(Double.init)
-        func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
-        #expect(values.count == expected.values.values.count)
-        let error = norm(zip(values, expected.values.values).map { $0 - $1 }) / norm(expected.magnitudes.values)
+      for (name, error) in try test.errors(of: results) {
         #expect(error < limit, "\(test), \(tile): \(name) is \(error) from the reference")
       }
     }
