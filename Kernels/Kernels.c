@@ -25,6 +25,9 @@ static const char convolution_tiled[] = {
 static const char convolution_tiled_patch[] = {
 #embed "convolution_tiled_patch.cl"
 , 0};
+static const char convolution_tiled_patch_filter_gradient[] = {
+#embed "convolution_tiled_patch_filter_gradient.cl"
+, 0};
 static const char convolution_vector[] = {
 #embed "convolution_vector.cl"
 , 0};
@@ -92,6 +95,7 @@ static const struct {
     {"convolution_narrow", convolution_narrow},
     {"convolution_tiled", convolution_tiled},
     {"convolution_tiled_patch", convolution_tiled_patch},
+    {"convolution_tiled_patch_filter_gradient", convolution_tiled_patch_filter_gradient},
     {"convolution_vector", convolution_vector},
     {"convolution_vector_filter_gradient", convolution_vector_filter_gradient},
     {"convolution_winograd", convolution_winograd},

@@ -111,11 +111,11 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
       b[h] = column_fragment(columns + h * COLUMNS, TN, lane);
 #pragma unroll
     for (int g = 0; g < RM; g++) {
-      const RowFragment a = row_fragment(rows + g * ROWS, TM, lane);
+      const RowSource a = row_source(rows + g * ROWS, TM, lane);
 #pragma unroll
       for (int h = 0; h < RN; h++)
-        multiply_fragments(rows + g * ROWS, TM, a, columns + h * COLUMNS, TN, b[h], lane, &acc[4 * g][h],
-                           &acc[4 * g + 1][h], &acc[4 * g + 2][h], &acc[4 * g + 3][h]);
+        multiply_fragments(a, columns + h * COLUMNS, TN, b[h], lane, &acc[4 * g][h], &acc[4 * g + 1][h],
+                           &acc[4 * g + 2][h], &acc[4 * g + 3][h]);
     }
   }
 #else

@@ -69,10 +69,10 @@ INLINE void multiply_part(int part, local const float4 *patch, const int positio
 #endif
   for (int set = PART_OF(TAP_SETS, part); set < PART_OF(TAP_SETS, part + 1); set++) {
     local const uint4 *const rows = (local const uint4 *)bs + MATRIX_QUAD(TN, set * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
-    RowFragment a[RN];
+    RowSource a[RN];
 #pragma unroll
     for (int h = 0; h < RN; h++)
-      a[h] = row_fragment(rows + h * COLUMNS, TN, lane);
+      a[h] = row_source(rows + h * COLUMNS, TN, lane);
     ColumnSource columns;
     columns.words = (local const uint *)patch;
 #if EMULATED
@@ -92,7 +92,7 @@ INLINE void multiply_part(int part, local const float4 *patch, const int positio
 #endif
 #pragma unroll
       for (int h = 0; h < RN; h++)
-        multiply_words(rows + h * COLUMNS, TN, a[h], columns, lane, &acc[2 * g][h], &acc[2 * g + 1][h]);
+        multiply_words(a[h], columns, &acc[2 * g][h], &acc[2 * g + 1][h]);
     }
   }
 }

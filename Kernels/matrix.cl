@@ -158,6 +158,21 @@ INLINE uint4 column_fragment(local const uint4 *columns, int extent, int lane) {
 #define ROW_REGISTERS(a, q) ((q) ? (a).lower : (a).upper)
 #define COLUMN_REGISTERS(b, p) ((p) ? (b).zw : (b).xy)
 
+// What an instruction takes of the rows: a lane's own fragment, or to compute the same without a unit those of all
+// members of its group.
+#define MEMBERS (EMULATED ? 4 : 1)
+typedef struct {
+  RowFragment of[MEMBERS];
+} RowSource;
+
+INLINE RowSource row_source(local const uint4 *rows, int extent, int lane) {
+  RowSource source;
+#pragma unroll
+  for (int i = 0; i < MEMBERS; i++)
+    source.of[i] = row_fragment(rows, extent, EMULATED ? lane / 4 * 4 + i : lane);
+  return source;
+}
+
 #if EMULATED
 
 // The product of two words.
@@ -175,12 +190,11 @@ INLINE float word_product(uint a, uint b) {
 
 // Registers C of a lane after instruction (q, p): a row's words are with the lanes of the same group, a column's with
 // those of the group that has its number.
-INLINE float4 instruction(local const uint4 *rows, int rowExtent, local const uint4 *columns, int columnExtent,
-                          int lane, int q, int p, float4 c) {
+INLINE float4 instruction(RowSource rows, local const uint4 *columns, int columnExtent, int lane, int q, int p,
+                          float4 c) {
 #pragma unroll 1
   for (int member = 0; member < 4; member++) {
-    const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
-    const uint4 a = ROW_REGISTERS(fragment, q);
+    const uint4 a = ROW_REGISTERS(rows.of[member], q);
     const uint4 left = column_fragment(columns, columnExtent, lane % 4 * 2 * 4 + member);
     const uint4 right = column_fragment(columns, columnExtent, (lane % 4 * 2 + 1) * 4 + member);
     const uint2 b0 = COLUMN_REGISTERS(left, p);
@@ -190,7 +204,7 @@ INLINE float4 instruction(local const uint4 *rows, int rowExtent, local const ui
   }
   return c;
 }
-#define INSTRUCTION(q, p, c) instruction(rows, rowExtent, columns, columnExtent, lane, q, p, c)
+#define INSTRUCTION(q, p, c) instruction(a, columns, columnExtent, lane, q, p, c)
 
 #else
 
@@ -210,7 +224,7 @@ INLINE float4 instruction(uint4 a, uint2 b, float4 c) {
                    : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
   return (float4)(c0, c1, c2, c3);
 }
-#define INSTRUCTION(q, p, c) instruction(ROW_REGISTERS(a, q), COLUMN_REGISTERS(b, p), c)
+#define INSTRUCTION(q, p, c) instruction(ROW_REGISTERS(a.of[0], q), COLUMN_REGISTERS(b, p), c)
 
 #endif
 
@@ -228,12 +242,10 @@ typedef struct {
 
 // Registers C of a lane after instruction q on rows as above and on such columns.
 #if EMULATED
-INLINE float4 instruction_on_words(local const uint4 *rows, int rowExtent, ColumnSource columns, int lane, int q,
-                                   float4 c) {
+INLINE float4 instruction_on_words(RowSource rows, ColumnSource columns, int q, float4 c) {
 #pragma unroll 1
   for (int member = 0; member < 4; member++) {
-    const RowFragment fragment = row_fragment(rows, rowExtent, lane / 4 * 4 + member);
-    const uint4 a = ROW_REGISTERS(fragment, q);
+    const uint4 a = ROW_REGISTERS(rows.of[member], q);
     const uint2 b0 = *(local const uint2 *)(columns.words + columns.left + columns.pair[member]);
     const uint2 b1 = *(local const uint2 *)(columns.words + columns.right + columns.pair[member]);
     c += (float4)(word_product(a.x, b0.x), word_product(a.x, b1.x), word_product(a.y, b0.x), word_product(a.y, b1.x));
@@ -241,15 +253,13 @@ INLINE float4 instruction_on_words(local const uint4 *rows, int rowExtent, Colum
   }
   return c;
 }
-#define INSTRUCTION_ON_WORDS(q, c) instruction_on_words(rows, rowExtent, columns, lane, q, c)
+#define INSTRUCTION_ON_WORDS(q, c) instruction_on_words(a, columns, q, c)
 #else
-#define INSTRUCTION_ON_WORDS(q, c) instruction(ROW_REGISTERS(a, q), b, c)
+#define INSTRUCTION_ON_WORDS(q, c) instruction(ROW_REGISTERS(a.of[0], q), b, c)
 #endif
 
-// Adds a step to columns 2 * member and 2 * member + 1 of a lane, of rows 4 * group + 0...3 each. a is its fragment of
-// `rows`.
-INLINE void multiply_words(local const uint4 *rows, int rowExtent, RowFragment a, ColumnSource columns, int lane,
-                           float4 *even, float4 *odd) {
+// Adds a step to columns 2 * member and 2 * member + 1 of a lane, of rows 4 * group + 0...3 each.
+INLINE void multiply_words(RowSource a, ColumnSource columns, float4 *even, float4 *odd) {
 #if !EMULATED
   const uint2 b = *(local const uint2 *)(columns.words + columns.own);
 #endif
@@ -261,9 +271,9 @@ INLINE void multiply_words(local const uint4 *rows, int rowExtent, RowFragment a
   odd->zw = c.yw;
 }
 
-// Adds a step to a lane's rows r0 to r3. a and b are its fragments of `rows` and `columns`.
-INLINE void multiply_fragments(local const uint4 *rows, int rowExtent, RowFragment a, local const uint4 *columns,
-                               int columnExtent, uint4 b, int lane, float4 *r0, float4 *r1, float4 *r2, float4 *r3) {
+// Adds a step to a lane's rows r0 to r3. b is its fragment of `columns`.
+INLINE void multiply_fragments(RowSource a, local const uint4 *columns, int columnExtent, uint4 b, int lane, float4 *r0,
+                               float4 *r1, float4 *r2, float4 *r3) {
   float4 even = INSTRUCTION(0, 0, ((float4)(r0->xz, r1->xz)));
   float4 odd = INSTRUCTION(0, 1, ((float4)(r0->yw, r1->yw)));
   *r0 = (float4)(even.x, odd.x, even.y, odd.y);

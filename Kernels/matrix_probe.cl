@@ -34,8 +34,7 @@ matrix_probe(global const float *a, global const float *b, global float *c) {
   float4 r[4] = {0.0f, 0.0f, 0.0f, 0.0f};
   local const uint4 *const as = (local const uint4 *)rows;
   local const uint4 *const bs = (local const uint4 *)columns;
-  multiply_fragments(as, 32, row_fragment(as, 32, lane), bs, 16, column_fragment(bs, 16, lane), lane, &r[0], &r[1],
-                     &r[2], &r[3]);
+  multiply_fragments(row_source(as, 32, lane), bs, 16, column_fragment(bs, 16, lane), lane, &r[0], &r[1], &r[2], &r[3]);
   for (int i = 0; i < 4; i++)
     vstore4(r[i], 0, c + (lane / 4 * 4 + i) * 16 + lane % 4 * 4);
 }

@@ -22,7 +22,8 @@ struct TiledKernelResources {
     "16·RM·RN accumulators + 4 + 4·RN operands (8 + 4·RN for matrix units) + 20 for pointers, sizes and loops and 10 a quad "
     + "fetched for the next step, with an affine 4 and 5 a quad more; in filter gradients 30, without VX 55, and 8 a quad, with an "
     + "affine 5 more; with 16-bit matrix units 56, 5 a quad and with an affine 3 more; with PATCH 16 and 32·(RM + RN), for "
-    + "matrix units 98 (with 16 bits and an affine 130), and 4 a quad beside the accumulators. Fitted to what ptxas 12.9 takes for sm_90 "
+    + "matrix units 98 (with 16 bits and an affine 130), and 4 a quad beside the accumulators; with RING 30 and two for each "
+    + "accumulator. Fitted to what ptxas 12.9 takes for sm_90 "
     + "(Scripts/gpu-compile, 2026-11-26): within 15 for 45 programs with float32 products, 32 for 37 of tf32, 38 for 62 of 16 bits"
 
   /// Nil for any other kernel.
@@ -43,7 +44,8 @@ struct TiledKernelResources {
     pass = isFilterGradient ? "filter gradient" : has("GRADIENT") ? "input gradient" : "forward"
     let window = "\(values["KH", default: 1])×\(values["KW", default: 1])/\(values["SH", default: 1])"
     let known = [
-      "PATCH", "FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS", "SPLIT",
+      "PATCH", "RING", "FLAT", "VX", "VF", "VY", "PRE", "AFFINE", "POST", "EPRE", "EAFFINE", "EPOST", "MOMENTS",
+      "SPLIT",
     ]
     let flags = known.filter(has)
     // Of a strided data gradient, which has a grid for each set of pixels with the same taps.
@@ -54,9 +56,16 @@ struct TiledKernelResources {
     let whole = TiledConvolution.Tile(
       rows: rows, columns: columns, down: down, across: across, terms: values["TK", default: 16],
       operand: operand)
-    let tile = values["PATCH"].map { whole.with(patch: $0, channels: values["FEW"] ?? .max) } ?? whole
+    let tile =
+      values["PATCH"].map { whole.with(patch: $0, channels: values["FEW"] ?? .max) } ?? values["RING"].map(
+        whole.with(ring:)) ?? whole
     let taps = values["KH", default: 1] * values["KW", default: 1]
     items = tile.items
+    stepOperands = 4 * (down + across) * tile.terms
+    guard tile.ring == nil else {
+      (localBytes, registers) = (tile.ringBytes(taps: taps), tile.ringRegisters)
+      return
+    }
     localBytes = tile.localBytes(
       sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"), taps: taps, steps: has("ONE_STEP") ? 1 : 2)
     let quads = tile.rowQuads + tile.columnQuads(taps: taps)
@@ -74,7 +83,6 @@ struct TiledKernelResources {
       affine = (isFilterGradient ? 0 : 4) + 5 * quads
     }
     registers = tile.accumulators + operands + fetching + (has("AFFINE") ? affine : 0)
-    stepOperands = 4 * (down + across) * tile.terms
   }
 
   /// Parts that a launch cuts the terms into.

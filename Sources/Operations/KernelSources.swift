@@ -9,6 +9,8 @@ extension KernelSource {
   static let convolutionTiled = library("convolution_tiled", after: ["matrix", "tiles", "tiles_result"])
   static let convolutionTiledPatch = library(
     "convolution_tiled_patch", after: ["matrix", "tiles", "tiles_result"])
+  static let convolutionTiledPatchFilterGradient = library(
+    "convolution_tiled_patch_filter_gradient", after: ["matrix", "tiles"])
   static let convolutionVector = library("convolution_vector", after: ["window"])
   static let convolutionVectorFilterGradient = library("convolution_vector_filter_gradient", after: ["window"])
   static let convolutionWinograd = library("convolution_winograd", after: ["window", "winograd"])
@@ -29,8 +31,8 @@ extension KernelSource {
     name: "library",
     text: [
       convolutionFilters, convolutionGather, convolutionNarrow, convolutionTiled, convolutionTiledPatch,
-      convolutionVector,
-      convolutionVectorFilterGradient, convolutionWinograd, convolutionWinogradFilterGradient, elementwise,
+      convolutionTiledPatchFilterGradient, convolutionVector, convolutionVectorFilterGradient, convolutionWinograd,
+      convolutionWinogradFilterGradient, elementwise,
       normalization, optimizer, pooling, reduction, resize, softmax,
     ].map(\.text).joined()
   ).fingerprint

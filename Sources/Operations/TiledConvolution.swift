@@ -1,7 +1,8 @@
 import OpenCLRuntime
 import TensorCore
 
-/// Convolution by `convolution_tiled.cl` and `convolution_tiled_patch.cl`; see there for the schemes.
+/// Convolution by `convolution_tiled.cl`, `convolution_tiled_patch.cl` and `convolution_tiled_patch_filter_gradient.cl`;
+/// see there for the schemes.
 package struct TiledConvolution: ConvolutionKernels {
   /// The part of a matrix product that a work-group computes, of work-items with `down` × `across` tiles of 4 × 4, some
   /// terms at a time.
@@ -16,10 +17,12 @@ package struct TiledConvolution: ConvolutionKernels {
     package let operand: MatrixOperand?
     /// Positions of an image that `conv_tiled_patch` keeps for all taps; nil for `conv_tiled`.
     package let patch: Int?
+    /// Positions of images that `conv_tiled_patch_filter_gradient` keeps for all taps; nil for other kernels.
+    package let ring: Int?
 
     package init(
       rows: Int, columns: Int, down: Int = 1, across: Int = 1, terms: Int = 16, operand: MatrixOperand? = nil,
-      patch: Int? = nil
+      patch: Int? = nil, ring: Int? = nil
     ) {
       self.rows = rows
       self.columns = columns
@@ -28,6 +31,7 @@ package struct TiledConvolution: ConvolutionKernels {
       self.terms = terms
       self.operand = operand
       self.patch = patch
+      self.ring = ring
     }
 
     /// The same with a patch, of images with so many channels: a step has as many as matrix units take at once, or a quad,
@@ -36,6 +40,10 @@ package struct TiledConvolution: ConvolutionKernels {
       Tile(
         rows: rows, columns: columns, down: down, across: across, terms: channels > 4 ? 4 * wholeQuads : 4,
         operand: operand, patch: patch)
+    }
+
+    package func with(ring: Int) -> Tile {
+      Tile(rows: rows, columns: columns, down: down, across: across, terms: terms, operand: operand, ring: ring)
     }
 
     /// Quads of channels that matrix units take at once.
@@ -53,7 +61,8 @@ package struct TiledConvolution: ConvolutionKernels {
 
     func options(on device: DeviceDescription) -> String {
       "-D VEC=4 -D TM=\(rows) -D TN=\(columns) -D RM=\(down) -D RN=\(across) "
-        + (patch.map { "-D PATCH=\($0)" } ?? "-D TK=\(terms)") + (operand?.options(on: device) ?? "")
+        + (patch.map { "-D PATCH=\($0)" } ?? "-D TK=\(terms)") + (ring.map { " -D RING=\($0)" } ?? "")
+        + (operand?.options(on: device) ?? "")
         + Self.subgroupOption(on: device)
     }
 
@@ -92,17 +101,21 @@ package struct TiledConvolution: ConvolutionKernels {
     ///   - taps: those of the convolution, which count only with a patch.
     ///   - steps: how many there are, if it matters.
     package func localBytes(sums: Bool, taps: Int = 1, steps: Int = 2) -> Int {
-      func quads(_ extent: Int, terms: Int) -> Int {
-        let words = terms / perWord
-        return operand == nil ? words * (extent / 4 + 1) : words / 2 * (extent / 2 + 2) + words / 8
-      }
       let buffer =
         if let patch {
-          (patch * terms / perWord + 3) / 4 + quads(columns, terms: termsOfStep(taps: taps))
+          (patch * terms / perWord + 3) / 4 + columnSize(terms: termsOfStep(taps: taps))
         } else {
-          quads(rows, terms: terms) + quads(columns, terms: terms)
+          size(rows, terms: terms) + columnSize(terms: terms)
         }
       return 16 * max((patch != nil && steps == 1 ? 1 : 2) * buffer, sums ? 2 * across * items : 0)
+    }
+
+    /// Quads of words that the columns of a step take in local memory.
+    func columnSize(terms: Int) -> Int { size(columns, terms: terms) }
+
+    private func size(_ extent: Int, terms: Int) -> Int {
+      let words = terms / perWord
+      return operand == nil ? words * (extent / 4 + 1) : words / 2 * (extent / 2 + 2) + words / 8
     }
 
     /// The same with as many terms a step as the device's local memory has room for.
@@ -343,39 +356,30 @@ package struct TiledConvolution: ConvolutionKernels {
     let g = geometry
     let device = x.device
     let rows = Self.filterRows(g)
-    let pixels = g.batch * g.outHeight * g.outWidth
-    let size = rows * g.outputs
     guard
       case .tiledFilterGradient(let tile, let perUnit) = device.configuration(
         of: .filterGradient, g, x.base.dtype, .tiled)
     else {
       preconditionFailure("no tile")
     }
-    let wanted = perUnit * device.description.computeUnits / tile.groups(rows, g.outputs)
-    let chunk = (pixels - 1) / max(1, min(wanted, Self.mostSplits(g))) + 1
-    let splits = (pixels - 1) / chunk + 1
-    let partials = Tensor(uninitialized: [splits, size], on: device)
+    let product = FilterGradientProduct(g, tile, groups: perUnit, on: device.description)
+    let size = rows * g.outputs
+    let partials = Tensor(uninitialized: [product.splits, size], on: device)
     let options =
       tile.options(on: device.description) + g.kernelOptions + " -D FILTER_GRADIENT=1"
       + alignment("VX", x.inputs, channels: g.inputs)
       + alignment("VY", [dy], channels: g.outputs) + x.prologueOptions()
     device.launch(
-      .convolutionTiled, "conv_tiled_filter_gradient", options: options,
-      global: [
-        (rows + tile.rows - 1) / tile.rows * tile.items, (g.outputs + tile.columns - 1) / tile.columns, splits,
-      ],
-      local: [tile.items, 1, 1],
+      product.source, product.kernel, options: options, global: product.global, local: [tile.items, 1, 1],
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
         + dy.storedArguments + [
           .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-          .int(chunk), .buffer(partials.storage.buffer),
-        ],
+        ] + product.arguments + [.buffer(partials.storage.buffer)],
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
-        bytes: Double(x.base.byteCount + dy.byteCount + size * splits * 4),
-        requestedBytes: Self.requestedBytes(
-          tile, rows: rows, x.base, columns: g.outputs, dy, terms: pixels, others: size * splits * 4)))
-    finishFilterGradient(partials, splits: splits, to: dw)
+        bytes: Double(x.base.byteCount + dy.byteCount + partials.byteCount),
+        requestedBytes: product.requestedBytes(x: x.base.dtype, dy: dy.dtype) + Double(partials.byteCount)))
+    finishFilterGradient(partials, splits: product.splits, to: dw)
     return false
   }
 

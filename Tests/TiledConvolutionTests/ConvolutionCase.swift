@@ -45,6 +45,12 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     return parts.joined(separator: " ")
   }
 
+  var geometry: ConvolutionGeometry {
+    ConvolutionGeometry(
+      input: [batch, height, width, inputs], filter: [kernel.0, kernel.1, inputs, outputs], strides: strides,
+      padding: .explicit(top: pad.0, bottom: pad.1, left: pad.2, right: pad.3))
+  }
+
   /// Result and gradients, by name.
   typealias Results = [String: [Float]]
 

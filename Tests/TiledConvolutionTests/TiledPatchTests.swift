@@ -16,13 +16,9 @@ extension DeviceTests {
     /// Everything against the reference, twice with the same bits, with just the patch that the images need.
     private func check(_ test: ConvolutionCase, _ tile: Tile = small, splits: Int = 1, limit: Double = 2e-6) throws {
       let device = try Device(DeviceTests.device.get().description)
-      let geometry = ConvolutionGeometry(
-        input: [test.batch, test.height, test.width, test.inputs],
-        filter: [test.kernel.0, test.kernel.1, test.inputs, test.outputs], strides: test.strides,
-        padding: .explicit(top: test.pad.0, bottom: test.pad.1, left: test.pad.2, right: test.pad.3))
       var configurations = tile.everywhere(splits: splits)
       for pass in [ConvolutionPass.forward, .inputGradient] {
-        let patch = try #require(TiledPatch(pass, geometry, rows: tile.rows))
+        let patch = try #require(TiledPatch(pass, test.geometry, rows: tile.rows))
         let channels = pass == .forward ? test.inputs : test.outputs
         configurations[pass] = .tiled(tile.with(patch: patch.positions, channels: channels), splits: splits)
       }

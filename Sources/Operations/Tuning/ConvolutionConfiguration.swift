@@ -28,7 +28,8 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   /// `conv_tiled`, or where the tile has a patch `conv_tiled_patch`, for forward pass and data gradient, with the number of splits of the terms; nil for what
   /// `TiledProduct.splits` says, which depends on the batch.
   case tiled(TiledConvolution.Tile, splits: Int? = nil)
-  /// `conv_tiled_filter_gradient`, with the number of work-groups for each compute unit that splits aim at.
+  /// `conv_tiled_filter_gradient`, or where the tile has a ring `conv_tiled_patch_filter_gradient`, with the number of
+  /// work-groups for each compute unit that splits aim at.
   case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
 
   /// The kernel's name.
@@ -42,7 +43,8 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     case .narrow: "conv_forward_narrow"
     case .narrowFilterGradient: "conv_filter_gradient_narrow"
     case .tiled(let tile, _): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
-    case .tiledFilterGradient: "conv_tiled_filter_gradient"
+    case .tiledFilterGradient(let tile, _):
+      tile.ring == nil ? "conv_tiled_filter_gradient" : "conv_tiled_patch_filter_gradient"
     }
   }
 
@@ -54,10 +56,14 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     return .tiled(tile, splits: TiledProduct(pass, geometry, tile).splits(on: device))
   }
 
-  /// Whether a tile's patch has room for images of that size; what has none is indifferent to sizes.
+  /// Whether a tile's patch or ring has room for images of that size; what has none is indifferent to sizes.
   package func hasRoom(for pass: ConvolutionPass, _ geometry: ConvolutionGeometry) -> Bool {
-    guard case .tiled(let tile, _) = self, tile.patch != nil else { return true }
-    return TiledProduct(pass, geometry, tile).patchViolation == nil
+    switch self {
+    case .tiled(let tile, _) where tile.patch != nil: TiledProduct(pass, geometry, tile).patchViolation == nil
+    case .tiledFilterGradient(let tile, _):
+      tile.ring.map { TiledRing(geometry, terms: tile.terms, room: $0, splits: 1) != nil } ?? true
+    default: true
+    }
   }
 
   /// Takes the place of every choice, by pass: for checks and for tuning. It must be legal.
@@ -112,6 +118,9 @@ extension ConvolutionConfiguration {
       let tile = TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device)
       return .tiled(tile.withPatch(pass, g, on: device) ?? tile)
     case .filterGradient:
+      if let tile = TiledConvolution.ringTile(g, operand, on: device) {
+        return .tiledFilterGradient(tile, groups: TiledConvolution.ringGroups(tile))
+      }
       let tile = TiledConvolution.tile(
         rows: TiledConvolution.filterRows(g), columns: g.outputs, splits: TiledConvolution.mostSplits(g), operand,
         on: device)

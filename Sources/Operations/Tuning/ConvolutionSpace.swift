@@ -38,7 +38,7 @@ package struct ConvolutionSpace: Sendable {
     static let tileExtents = [16, 32, 64, 128, 256]
     static let registerTiles = [1, 2, 4]
     static let terms = [8, 16, 32]
-    static let groups = [2, 4, 8, 16]
+    static let groups = [2, 3, 4, 8, 16]
   }
 
   /// All that are legal, the standard one first and the others in a fixed order.
@@ -51,7 +51,9 @@ package struct ConvolutionSpace: Sendable {
   private var candidates: [ConvolutionConfiguration] {
     if algorithm == .tiled {
       return pass == .filterGradient
-        ? tiles.flatMap { tile in Values.groups.map { .tiledFilterGradient(tile, groups: $0) } }
+        ? (tiles + TiledConvolution.ringTiles(geometry, operand, on: device)).flatMap { tile in
+          Values.groups.map { .tiledFilterGradient(tile, groups: $0) }
+        }
         : (tiles + patchTiles).map { .tiled($0) }
     }
     let registers = Values.vectors
@@ -185,13 +187,14 @@ package struct ConvolutionSpace: Sendable {
         ?? fits(registers: (vectors + 1) * geometry.outputs + 1)
         ?? (vectors > NarrowConvolution.runVectors(geometry) ? "more vectors than a run has" : nil)
     case .tiled(let tile, let splits):
-      guard algorithm == .tiled, pass != .filterGradient else { return otherKernel }
+      guard algorithm == .tiled, pass != .filterGradient, tile.ring == nil else { return otherKernel }
       let product = TiledProduct(pass, geometry, tile)
       return otherOperand(tile) ?? positive([splits ?? 1]) ?? product.patchViolation
         ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps)
     case .tiledFilterGradient(let tile, let groups):
       guard algorithm == .tiled, pass == .filterGradient, tile.patch == nil else { return otherKernel }
-      return otherOperand(tile) ?? positive([groups]) ?? tile.violation(on: device)
+      return otherOperand(tile) ?? positive([groups])
+        ?? (tile.ring == nil ? tile.violation(on: device) : tile.ringViolation(geometry, on: device))
     }
   }
 
@@ -227,20 +230,7 @@ extension TiledConvolution.Tile {
   /// Why the kernels cannot have this tile on the device; nil when they can. With a patch it depends on the convolution's
   /// taps and on how many steps it takes.
   func violation(on device: DeviceDescription, taps: Int = 1, steps: Int = 2) -> String? {
-    guard [rows, columns, down, across, terms, patch ?? 1].allSatisfy({ (1...4096).contains($0) }),
-      rows % (4 * down) == 0, columns % (4 * across) == 0, terms % 4 == 0
-    else { return "register tiles do not divide the tile" }
-    if let operand {
-      let warp = patch == nil ? (rows: 32, columns: 16) : (rows: 16, columns: 32)
-      guard rows % (warp.rows * down) == 0, columns % (warp.columns * across) == 0,
-        patch != nil || terms % (8 * operand.perWord) == 0
-      else {
-        return "not in whole steps of whole warps for matrix units"
-      }
-    }
-    guard items <= device.maximumWorkGroupSize else {
-      return "\(items) work-items of at most \(device.maximumWorkGroupSize)"
-    }
+    if let violation = shapeViolation(on: device) { return violation }
     guard items % (rows / 4) == 0, items % (columns / 4) == 0, items % (terms / 4) == 0 else {
       return "work-items do not divide evenly over what they fetch"
     }
@@ -260,6 +250,25 @@ extension TiledConvolution.Tile {
     }
     // With 24 more for pointers, sizes and loops, what a work-item may have on common GPUs.
     guard accumulators + operands + fetched(taps: taps) + 24 <= 255 else { return "more than 255 registers" }
+    return nil
+  }
+
+  /// Why a work-group cannot have register tiles like that.
+  func shapeViolation(on device: DeviceDescription) -> String? {
+    guard [rows, columns, down, across, terms, patch ?? 1, ring ?? 1].allSatisfy({ (1...4096).contains($0) }),
+      rows % (4 * down) == 0, columns % (4 * across) == 0, terms % 4 == 0
+    else { return "register tiles do not divide the tile" }
+    if let operand {
+      let warp = patch == nil ? (rows: 32, columns: 16) : (rows: 16, columns: 32)
+      guard rows % (warp.rows * down) == 0, columns % (warp.columns * across) == 0,
+        patch != nil || terms % (8 * operand.perWord) == 0
+      else {
+        return "not in whole steps of whole warps for matrix units"
+      }
+    }
+    guard items <= device.maximumWorkGroupSize else {
+      return "\(items) work-items of at most \(device.maximumWorkGroupSize)"
+    }
     return nil
   }
 }
