@@ -14,7 +14,7 @@
 //   conv_tiled_patch, GRADIENT   likewise: taps are counted from the last to the first
 //
 // Baked, besides what tiles.cl and tiles_result.cl take: PATCH, ONE_STEP (where PATCH_CHANNELS are all channels: a
-// single buffer of tiles), FEW (how many channels there are, at most a quad). SPLIT cuts channels into parts.
+// single buffer of tiles), FEW (how many channels a step has, at most a quad). SPLIT cuts channels into parts.
 
 // Quads that a work-item fetches of a patch: of its positions' channels, always the same ones.
 #define PATCH_QUADS (PATCH_CHANNELS / 4)

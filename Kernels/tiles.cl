@@ -58,8 +58,8 @@
 #define PATCH 0
 #endif
 // With PATCH (convolution_tiled_patch.cl) a step has all taps of so many channels as lie side by side in local memory,
-// and with FEW, of that many channels, all: a quad. Matrix units take several such quads together, of different taps,
-// which are filled up to whole sets.
+// and with FEW a quad, or what there is of one. Matrix units take several such quads together, of different taps, which
+// are filled up to whole sets.
 #ifndef FEW
 #define FEW 0
 #endif

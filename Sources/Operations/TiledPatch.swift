@@ -44,26 +44,30 @@ extension TiledConvolution.Tile {
   /// takes no more local memory than without, or than leaves every GPU two work-groups. Matrix units, which only NVIDIA's
   /// GPUs have so far, come with more local memory than registers suffice for.
   ///
-  /// Matrix units take eight or sixteen channels together, or those of several taps where there are no more than four:
-  /// images of others are left to `conv_tiled`. Work-items of Intel's GPUs have at most 128 registers, too few for two
-  /// register tiles or for windows of more than nine taps.
+  /// Matrix units take eight or sixteen channels together, or a quad of several taps, where there are no more or the filter
+  /// of all taps has no room otherwise: images of others are left to `conv_tiled`. Work-items of Intel's GPUs have at most
+  /// 128 registers, too few for two register tiles or for windows of more than nine taps.
   func withPatch(_ pass: ConvolutionPass, _ g: ConvolutionGeometry, on device: DeviceDescription) -> Self? {
-    guard let positions = TiledPatch(pass, g, rows: patchShape.rows)?.roundedPositions else { return nil }
+    let shape = patchShape(columns: pass == .forward ? g.outputs : g.inputs)
+    guard let positions = TiledPatch(pass, g, rows: shape.rows)?.roundedPositions else { return nil }
     let channels = g.sourceChannels(of: pass)
-    let tile = patchShape.with(patch: positions, channels: channels)
-    let steps = TiledProduct(pass, g, tile).steps
-    guard operand == nil || channels <= 4 || channels % tile.terms == 0,
-      device.subgroupSizes.isEmpty || tile.down * tile.across == 1 && g.taps <= 9,
-      tile.violation(on: device, taps: g.taps, steps: steps) == nil
-    else { return nil }
-    let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)
-    return operand != nil || localBytes <= max(self.localBytes(sums: true), 24 << 10) ? tile : nil
+    let tiles = [shape.with(patch: positions, channels: channels), shape.with(patch: positions, channels: 4)]
+    return tiles.first { tile in
+      let steps = TiledProduct(pass, g, tile).steps
+      guard operand == nil || channels <= 4 || channels % tile.terms == 0,
+        device.subgroupSizes.isEmpty || tile.down * tile.across == 1 && g.taps <= 9,
+        tile.violation(on: device, taps: g.taps, steps: steps) == nil
+      else { return false }
+      let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)
+      return operand != nil || localBytes <= max(self.localBytes(sums: true), 24 << 10)
+    }
   }
 
   /// Narrow tiles in another shape: eight columns of a work-item in place of eight rows, each of which would be read by
-  /// itself. A warp with matrix units has 32 columns.
-  private var patchShape: Self {
+  /// itself, and no more columns than a quad where that is all. A warp with matrix units has 32 columns.
+  private func patchShape(columns needed: Int) -> Self {
     switch (operand, columns) {
+    case (nil, 16) where needed <= 4: Self(rows: 256, columns: 4)
     case (nil, 32) where down == 2: Self(rows: rows, columns: columns, across: 2)
     case (.some, ...16): Self(rows: 128, columns: 32, down: 2, operand: operand)
     default: self

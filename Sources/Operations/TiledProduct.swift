@@ -47,7 +47,7 @@ package struct TiledProduct: Sendable {
   var options: String {
     guard patch != nil else { return isFlat ? " -D FLAT=\(channels)" : "" }
     let isFew = tile.terms == 4 && (channels < 4 || tile.operand != nil)
-    return (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(channels)" : "")
+    return (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(min(channels, 4))" : "")
   }
 
   /// What `kernel` takes behind the sizes of the images.
@@ -57,7 +57,7 @@ package struct TiledProduct: Sendable {
   var patchViolation: String? {
     guard let room = tile.patch else { return nil }
     guard let patch else { return "a patch for a stride, for a single tap or for very large images" }
-    guard tile.terms == tile.with(patch: room, channels: channels).terms else {
+    guard [channels, 4].contains(where: { tile.terms == tile.with(patch: room, channels: $0).terms }) else {
       return "a patch of \(tile.terms) channels"
     }
     return patch.positions > room ? "\(patch.positions) positions in a patch of \(room)" : nil
