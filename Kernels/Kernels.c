@@ -19,6 +19,9 @@ static const char convolution_gather[] = {
 static const char convolution_narrow[] = {
 #embed "convolution_narrow.cl"
 , 0};
+static const char convolution_phases[] = {
+#embed "convolution_phases.cl"
+, 0};
 static const char convolution_tiled[] = {
 #embed "convolution_tiled.cl"
 , 0};
@@ -93,6 +96,7 @@ static const struct {
     {"convolution_filters", convolution_filters},
     {"convolution_gather", convolution_gather},
     {"convolution_narrow", convolution_narrow},
+    {"convolution_phases", convolution_phases},
     {"convolution_tiled", convolution_tiled},
     {"convolution_tiled_patch", convolution_tiled_patch},
     {"convolution_tiled_patch_filter_gradient", convolution_tiled_patch_filter_gradient},

@@ -6,6 +6,7 @@ extension KernelSource {
   static let convolutionFilters = library("convolution_filters")
   static let convolutionGather = library("convolution_gather")
   static let convolutionNarrow = library("convolution_narrow", after: ["window"])
+  static let convolutionPhases = library("convolution_phases")
   static let convolutionTiled = library("convolution_tiled", after: ["matrix", "tiles", "tiles_result"])
   static let convolutionTiledPatch = library(
     "convolution_tiled_patch", after: ["matrix", "tiles", "tiles_result"])
@@ -30,7 +31,8 @@ extension KernelSource {
   package static let libraryFingerprint = KernelSource(
     name: "library",
     text: [
-      convolutionFilters, convolutionGather, convolutionNarrow, convolutionTiled, convolutionTiledPatch,
+      convolutionFilters, convolutionGather, convolutionNarrow, convolutionPhases, convolutionTiled,
+      convolutionTiledPatch,
       convolutionTiledPatchFilterGradient, convolutionVector, convolutionVectorFilterGradient, convolutionWinograd,
       convolutionWinogradFilterGradient, elementwise,
       normalization, optimizer, pooling, reduction, resize, softmax,

@@ -229,12 +229,22 @@ package struct TiledConvolution: ConvolutionKernels {
     _ geometry: ConvolutionGeometry, _ x: DeferredTensor, filter: Tensor, bias: Tensor?, to y: Tensor,
     leavingMoments: Bool
   ) -> PartialMoments? {
-    let g = geometry
+    let configuration = x.device.configuration(of: .forward, geometry, x.base.dtype, .tiled)
+    guard case .tiled(let tile, let splits) = configuration else { preconditionFailure("no tile") }
+    return forward(
+      geometry, tile, splits: splits, x, filter: filter, bias: bias, to: y, leavingMoments: leavingMoments,
+      flops: geometry.flops)
+  }
+
+  /// - Parameters:
+  ///   - given: parts of the terms; nil for what `TiledProduct.splits` says.
+  ///   - flops: operations that count.
+  private func forward(
+    _ g: ConvolutionGeometry, _ tile: Tile, splits given: Int?, _ x: DeferredTensor, filter: Tensor, bias: Tensor?,
+    to y: Tensor, leavingMoments: Bool, flops: Double
+  ) -> PartialMoments? {
     let device = x.device
     let rows = g.batch * g.outHeight * g.outWidth
-    guard case .tiled(let tile, let given) = device.configuration(of: .forward, g, x.base.dtype, .tiled) else {
-      preconditionFailure("no tile")
-    }
     Self.checkOffsets(g, source: x.base)
     let product = TiledProduct(.forward, g, tile)
     product.checkPatch()
@@ -253,7 +263,7 @@ package struct TiledConvolution: ConvolutionKernels {
       launch(
         product, splits, options + alignment("VY", [partials], channels: g.outputs), arguments, to: partials,
         cost: LaunchCost(
-          "conv \(g.label)", flops: g.flops,
+          "conv \(g.label)", flops: flops,
           bytes: Double(x.base.byteCount + filter.byteCount + partials.byteCount),
           requestedBytes: Self.requestedBytes(
             tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, taps: g.taps,
@@ -270,7 +280,7 @@ package struct TiledConvolution: ConvolutionKernels {
       arguments + y.storedArguments + [.int(0)] + (bias ?? filter).vectorArguments + [.int(bias == nil ? 0 : 1)]
         + (moments.left == nil ? [] : moments.arguments),
       cost: LaunchCost(
-        "conv \(g.label)", flops: g.flops,
+        "conv \(g.label)", flops: flops,
         bytes: Double(x.base.byteCount + filter.byteCount + y.byteCount),
         requestedBytes: Self.requestedBytes(
           tile, rows: rows, x.base, columns: g.outputs, filter, terms: g.taps * g.inputs, taps: g.taps,
@@ -288,8 +298,18 @@ package struct TiledConvolution: ConvolutionKernels {
     guard dx != nil || daffine != nil else { return }
     let phases = g.strideHeight * g.strideWidth
     let rows = Self.gradientRows(g) / phases
-    guard case .tiled(let tile, let given) = device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) else {
-      preconditionFailure("no tile")
+    let tile: Tile
+    let given: Int?
+    switch device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) {
+    case .tiled(let chosen, let splits): (tile, given) = (chosen, splits)
+    case .tiledPhases(let product):
+      // What steps are pending is another kernel's, which has its own tile.
+      if x.prologue.isIdentity, let dx { return inputGradientByPhases(g, product, filter: filter, dy, to: dx) }
+      let operand = product.operand
+      (tile, given) = (
+        Self.tile(rows: Self.gradientRows(g), columns: g.inputs, operand, on: device.description), nil
+      )
+    default: preconditionFailure("no tile")
     }
     Self.checkOffsets(g, source: dy)
     let product = TiledProduct(.inputGradient, g, tile)
@@ -347,6 +367,20 @@ package struct TiledConvolution: ConvolutionKernels {
     if let affine = x.prologue.affine, let daffine, let sums = epilogue.sums {
       finishAffineGradient(sums: sums, chunks: phases * groups, affine: affine, destination: daffine)
     }
+  }
+
+  /// dx (+)= the data gradient of a stride, all phases in one product. A sum is rounded to the type of dx before it is
+  /// added to what is there, as well as afterwards.
+  private func inputGradientByPhases(
+    _ g: ConvolutionGeometry, _ tile: Tile, filter: Tensor, _ dy: Tensor, to dx: GradientStore.Destination
+  ) {
+    guard let gradient = StridedGradient(g) else { preconditionFailure("conv \(g.label): no product of all phases") }
+    let product = gradient.product
+    let phases = Tensor(uninitialized: product.outputShape, on: dy.device, dtype: dy.dtype)
+    _ = forward(
+      product, tile, splits: nil, dy.deferred, filter: gradient.filter(filter), bias: nil, to: phases,
+      leavingMoments: false, flops: g.flops)
+    gradient.spread(phases, to: dx)
   }
 
   func filterGradient(

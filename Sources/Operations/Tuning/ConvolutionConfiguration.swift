@@ -28,6 +28,8 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   /// `conv_tiled`, or where the tile has a patch `conv_tiled_patch`, for forward pass and data gradient, with the number of splits of the terms; nil for what
   /// `TiledProduct.splits` says, which depends on the batch.
   case tiled(TiledConvolution.Tile, splits: Int? = nil)
+  /// The same kernels for the data gradient of a stride, of all phases at once; see `StridedGradient`.
+  case tiledPhases(TiledConvolution.Tile)
   /// `conv_tiled_filter_gradient`, or where the tile has a ring `conv_tiled_patch_filter_gradient`, with the number of
   /// work-groups for each compute unit that splits aim at.
   case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
@@ -42,7 +44,7 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     case .winogradFilterGradient: "winograd_filter_gradient"
     case .narrow: "conv_forward_narrow"
     case .narrowFilterGradient: "conv_filter_gradient_narrow"
-    case .tiled(let tile, _): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
+    case .tiled(let tile, _), .tiledPhases(let tile): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
     case .tiledFilterGradient(let tile, _):
       tile.ring == nil ? "conv_tiled_filter_gradient" : "conv_tiled_patch_filter_gradient"
     }
@@ -60,6 +62,10 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   package func hasRoom(for pass: ConvolutionPass, _ geometry: ConvolutionGeometry) -> Bool {
     switch self {
     case .tiled(let tile, _) where tile.patch != nil: TiledProduct(pass, geometry, tile).patchViolation == nil
+    case .tiledPhases(let tile):
+      StridedGradient(geometry).map {
+        ConvolutionConfiguration.tiled(tile).hasRoom(for: .forward, $0.product)
+      } ?? false
     case .tiledFilterGradient(let tile, _):
       tile.ring.map { TiledRing(geometry, terms: tile.terms, room: $0, splits: 1) != nil } ?? true
     default: true
@@ -115,6 +121,11 @@ extension ConvolutionConfiguration {
         rows: g.batch * g.outHeight * g.outWidth, columns: g.outputs, operand, on: device)
       return .tiled(tile.withPatch(pass, g, on: device) ?? tile)
     case .inputGradient:
+      if let product = StridedGradient(g)?.product,
+        case .tiled(let tile, _) = standardTiled(.forward, product, operand, on: device)
+      {
+        return .tiledPhases(tile)
+      }
       let tile = TiledConvolution.tile(rows: TiledConvolution.gradientRows(g), columns: g.inputs, operand, on: device)
       return .tiled(tile.withPatch(pass, g, on: device) ?? tile)
     case .filterGradient:

@@ -54,7 +54,7 @@ package struct ConvolutionSpace: Sendable {
         ? (tiles + TiledConvolution.ringTiles(geometry, operand, on: device)).flatMap { tile in
           Values.groups.map { .tiledFilterGradient(tile, groups: $0) }
         }
-        : (tiles + patchTiles).map { .tiled($0) }
+        : (tiles + patchTiles).map { .tiled($0) } + phaseTiles.map { .tiledPhases($0) }
     }
     let registers = Values.vectors
     if pass == .filterGradient {
@@ -108,6 +108,16 @@ package struct ConvolutionSpace: Sendable {
         }
       }
     }
+  }
+
+  /// Those of the product of all phases.
+  private var phaseTiles: [TiledConvolution.Tile] {
+    productOfPhases.map { $0.tiles + $0.patchTiles } ?? []
+  }
+
+  private var productOfPhases: ConvolutionSpace? {
+    guard pass == .inputGradient else { return nil }
+    return StridedGradient(geometry).map { ConvolutionSpace(.forward, $0.product, algorithm, operand, on: device) }
   }
 
   /// With the least patch for each tile; terms are not open then.
@@ -191,6 +201,9 @@ package struct ConvolutionSpace: Sendable {
       let product = TiledProduct(pass, geometry, tile)
       return otherOperand(tile) ?? positive([splits ?? 1]) ?? product.patchViolation
         ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps)
+    case .tiledPhases(let tile):
+      guard let productOfPhases else { return otherKernel }
+      return productOfPhases.violation(of: .tiled(tile))
     case .tiledFilterGradient(let tile, let groups):
       guard algorithm == .tiled, pass == .filterGradient, tile.patch == nil else { return otherKernel }
       return otherOperand(tile) ?? positive([groups])
