@@ -73,7 +73,7 @@ extension DeviceDescription {
     guard ConvolutionAlgorithm.choose(for: self) == .tiled else { return nil }
     for configuration in ConvolutionConfiguration.forced.values {
       switch configuration {
-      case .tiled(let tile, _), .tiledPhases(let tile), .tiledFilterGradient(let tile, _): return tile.operand
+      case .tiled(let tile, _), .tiledPhases(let tile, _), .tiledFilterGradient(let tile, _): return tile.operand
       default: break
       }
     }

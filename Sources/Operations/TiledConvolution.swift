@@ -302,9 +302,11 @@ package struct TiledConvolution: ConvolutionKernels {
     let given: Int?
     switch device.configuration(of: .inputGradient, g, x.base.dtype, .tiled) {
     case .tiled(let chosen, let splits): (tile, given) = (chosen, splits)
-    case .tiledPhases(let product):
+    case .tiledPhases(let product, let splits):
       // What steps are pending is another kernel's, which has its own tile.
-      if x.prologue.isIdentity, let dx { return inputGradientByPhases(g, product, filter: filter, dy, to: dx) }
+      if x.prologue.isIdentity, let dx {
+        return inputGradientByPhases(g, product, splits: splits, filter: filter, dy, to: dx)
+      }
       let operand = product.operand
       (tile, given) = (
         Self.tile(rows: Self.gradientRows(g), columns: g.inputs, operand, on: device.description), nil
@@ -372,13 +374,14 @@ package struct TiledConvolution: ConvolutionKernels {
   /// dx (+)= the data gradient of a stride, all phases in one product. A sum is rounded to the type of dx before it is
   /// added to what is there, as well as afterwards.
   private func inputGradientByPhases(
-    _ g: ConvolutionGeometry, _ tile: Tile, filter: Tensor, _ dy: Tensor, to dx: GradientStore.Destination
+    _ g: ConvolutionGeometry, _ tile: Tile, splits: Int?, filter: Tensor, _ dy: Tensor,
+    to dx: GradientStore.Destination
   ) {
     guard let gradient = StridedGradient(g) else { preconditionFailure("conv \(g.label): no product of all phases") }
     let product = gradient.product
     let phases = Tensor(uninitialized: product.outputShape, on: dy.device, dtype: dy.dtype)
     _ = forward(
-      product, tile, splits: nil, dy.deferred, filter: gradient.filter(filter), bias: nil, to: phases,
+      product, tile, splits: splits, dy.deferred, filter: gradient.filter(filter), bias: nil, to: phases,
       leavingMoments: false, flops: g.flops)
     gradient.spread(phases, to: dx)
   }

@@ -10,7 +10,7 @@ extension DeviceTests {
   struct StridedGradientTests {
     typealias Tile = TiledConvolution.Tile
 
-    private func check(_ test: ConvolutionCase, patch: Bool = false, rounding: Double = 0) throws {
+    private func check(_ test: ConvolutionCase, patch: Bool = false, splits: Int = 1, rounding: Double = 0) throws {
       let device = try Device(DeviceTests.device.get().description)
       let product = try #require(StridedGradient(test.geometry)).product
       var tile = Tile(rows: 32, columns: 16)
@@ -19,7 +19,7 @@ extension DeviceTests {
         let positions = try #require(TiledPatch(.forward, product, rows: tile.rows)).positions
         tile = tile.with(patch: positions, channels: product.inputs)
       }
-      configurations[.inputGradient] = .tiledPhases(tile)
+      configurations[.inputGradient] = .tiledPhases(tile, splits: splits)
       func run() throws -> ConvolutionCase.Results {
         try ConvolutionConfiguration.$forced.withValue(configurations) {
           try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
@@ -52,7 +52,7 @@ extension DeviceTests {
     ])
     func geometries(test: ConvolutionCase) throws {
       try check(test)
-      try check(test, patch: true)
+      try check(test, patch: true, splits: 2)
     }
 
     /// A sum is rounded once, or twice where it is added to another.
@@ -75,7 +75,7 @@ extension DeviceTests {
             input: [64, size, size, inputs], filter: [kernel, kernel, inputs, 64], strides: (stride, stride),
             padding: .same), .tiled, on: gpu)
       }
-      guard case .tiledPhases(let tile) = chosen(3, kernel: 7, stride: 2) else {
+      guard case .tiledPhases(let tile, nil) = chosen(3, kernel: 7, stride: 2) else {
         Issue.record("DenseNet's first layer: \(chosen(3, kernel: 7, stride: 2))")
         return
       }

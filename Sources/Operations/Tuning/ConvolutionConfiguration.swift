@@ -29,7 +29,7 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   /// `TiledProduct.splits` says, which depends on the batch.
   case tiled(TiledConvolution.Tile, splits: Int? = nil)
   /// The same kernels for the data gradient of a stride, of all phases at once; see `StridedGradient`.
-  case tiledPhases(TiledConvolution.Tile)
+  case tiledPhases(TiledConvolution.Tile, splits: Int? = nil)
   /// `conv_tiled_filter_gradient`, or where the tile has a ring `conv_tiled_patch_filter_gradient`, with the number of
   /// work-groups for each compute unit that splits aim at.
   case tiledFilterGradient(TiledConvolution.Tile, groups: Int)
@@ -44,7 +44,7 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
     case .winogradFilterGradient: "winograd_filter_gradient"
     case .narrow: "conv_forward_narrow"
     case .narrowFilterGradient: "conv_filter_gradient_narrow"
-    case .tiled(let tile, _), .tiledPhases(let tile): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
+    case .tiled(let tile, _), .tiledPhases(let tile, _): tile.patch == nil ? "conv_tiled" : "conv_tiled_patch"
     case .tiledFilterGradient(let tile, _):
       tile.ring == nil ? "conv_tiled_filter_gradient" : "conv_tiled_patch_filter_gradient"
     }
@@ -54,15 +54,22 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   package func withSplits(
     of pass: ConvolutionPass, _ geometry: ConvolutionGeometry, on device: DeviceDescription
   ) -> ConvolutionConfiguration {
-    guard case .tiled(let tile, nil) = self else { return self }
-    return .tiled(tile, splits: TiledProduct(pass, geometry, tile).splits(on: device))
+    switch self {
+    case .tiled(let tile, nil):
+      return .tiled(tile, splits: TiledProduct(pass, geometry, tile).splits(on: device))
+    case .tiledPhases(let tile, nil):
+      guard let product = StridedGradient(geometry)?.product else { return self }
+      return .tiledPhases(tile, splits: TiledProduct(.forward, product, tile).splits(on: device))
+    default:
+      return self
+    }
   }
 
   /// Whether a tile's patch or ring has room for images of that size; what has none is indifferent to sizes.
   package func hasRoom(for pass: ConvolutionPass, _ geometry: ConvolutionGeometry) -> Bool {
     switch self {
     case .tiled(let tile, _) where tile.patch != nil: TiledProduct(pass, geometry, tile).patchViolation == nil
-    case .tiledPhases(let tile):
+    case .tiledPhases(let tile, _):
       StridedGradient(geometry).map {
         ConvolutionConfiguration.tiled(tile).hasRoom(for: .forward, $0.product)
       } ?? false

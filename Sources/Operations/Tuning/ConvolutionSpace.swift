@@ -201,9 +201,9 @@ package struct ConvolutionSpace: Sendable {
       let product = TiledProduct(pass, geometry, tile)
       return otherOperand(tile) ?? positive([splits ?? 1]) ?? product.patchViolation
         ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps)
-    case .tiledPhases(let tile):
+    case .tiledPhases(let tile, let splits):
       guard let productOfPhases else { return otherKernel }
-      return productOfPhases.violation(of: .tiled(tile))
+      return productOfPhases.violation(of: .tiled(tile, splits: splits))
     case .tiledFilterGradient(let tile, let groups):
       guard algorithm == .tiled, pass == .filterGradient, tile.patch == nil else { return otherKernel }
       return otherOperand(tile) ?? positive([groups])
