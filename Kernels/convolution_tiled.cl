@@ -465,14 +465,14 @@ kernel GROUP void conv_tiled(global const stored *x, int xOffset, int xStride, i
 // Whether the pixel below tap j of a work-item's rows is one of the image.
 #define REACHES(j) ((uint)(r0 + tapRow[j] - padTop) < (uint)height & (uint)(q0 + tapColumn[j] - padLeft) < (uint)width)
 
-// partials[split][tap][channel][output] = sum over the split's pixels of prologue(x) * dy.
+// partials[offset + (split, tap, channel, output)] = sum over the split's pixels of prologue(x) * dy.
 // Work-groups: (TM (tap, channel) pairs, TN outputs, splits of `chunk` output pixels). VX: aligned quads of x, VY: of
 // dy and of the partials.
 kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset, int xStride, int height, int width,
                                              int channels, global const float *affine, int affineOffset, float preSlope,
                                              float postSlope, global const stored *dy, int dyOffset, int dyStride,
                                              int images, int outHeight, int outWidth, int outputs, int padTop,
-                                             int padLeft, int chunk, global float *partials) {
+                                             int padLeft, int chunk, global float *partials, int partialsOffset) {
   local float4 tiles[TILES_SIZE];
   const int item = get_local_id(0);
   const int tx = TILE_COLUMN(item);
@@ -613,7 +613,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
     barrier(CLK_LOCAL_MEM_FENCE);
   }
 
-  global float *partial = partials + (long)get_group_id(2) * rows * outputs;
+  global float *partial = partials + partialsOffset + (long)get_group_id(2) * rows * outputs;
 #pragma unroll
   for (int h = 0; h < RN; h++) {
     const int n = n0 + 4 * (h * COLUMNS + tx);

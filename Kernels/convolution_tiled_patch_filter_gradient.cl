@@ -129,7 +129,7 @@ INLINE Divisor divisor(int d) {
 }
 INLINE int quotient(int n, Divisor by) { return (int)((ulong)(uint)n * by.factor >> by.shift); }
 
-// partials[split][tap][channel][output] = sum over the split's positions of prologue(x) * dy.
+// partials[offset + (split, tap, channel, output)] = sum over the split's positions of prologue(x) * dy.
 // Work-groups: (4 * QUADS channels, TN outputs, splits of `steps` steps, of `allSteps` in all). VX: aligned quads of x,
 // VY: of dy and of the partials.
 kernel GROUP void conv_tiled_patch_filter_gradient(global const stored *x, int xOffset, int xStride, int height,
@@ -137,7 +137,8 @@ kernel GROUP void conv_tiled_patch_filter_gradient(global const stored *x, int x
                                                    int affineOffset, float preSlope, float postSlope,
                                                    global const stored *dy, int dyOffset, int dyStride, int images,
                                                    int outHeight, int outWidth, int outputs, int padTop, int padLeft,
-                                                   int strip, int stepsOfSplit, int allSteps, global float *partials) {
+                                                   int strip, int stepsOfSplit, int allSteps, global float *partials,
+                                                   int partialsOffset) {
   local float4 memory[RING_SIZE + 2 * SIZE_B];
   // The pixels that a step's new positions of x and those of dy stand for, of two steps.
   local int pixels[2][2 * TK];
@@ -275,7 +276,7 @@ kernel GROUP void conv_tiled_patch_filter_gradient(global const stored *x, int x
   }
 
   const int rows = KH * KW * channels;
-  global float *partial = partials + (long)get_group_id(2) * rows * outputs;
+  global float *partial = partials + partialsOffset + (long)get_group_id(2) * rows * outputs;
 #pragma unroll
   for (int g = 0; g < RM; g++) {
     const int quad = g * ROWS + ty;

@@ -1,7 +1,8 @@
 import OpenCLRuntime
 import Operations
 
-/// The checks that run every convolution program of `plan`, on images of a few pixels.
+/// The checks that run every convolution program of `plan`, on images of a few pixels, and what adds up their filter
+/// gradients.
 ///
 /// A program depends on the size of the images and on what was measured for them, so the configurations of the planned
 /// convolutions are forced on the small ones.
@@ -62,7 +63,7 @@ package func convolutionChecks(
       add(check)
     }
   }
-  return checks
+  return algorithm == .tiled ? checks + partialSumChecks : checks
 }
 
 extension ConvolutionGeometry {

@@ -101,6 +101,9 @@ extension ConvolutionCheck {
     try StepPlan(on: description) { device in
       let x = Tensor(uninitialized: [batch, image.0, image.1, inputs], on: device, dtype: dtype)
       let filter = Tensor(uninitialized: [kernel.0, kernel.1, inputs, outputs], on: device)
+      // A home as parameters have it, and the run of the check gives it.
+      filter.storage.gradientHome = Storage(
+        device: device, rows: filter.storage.rows, channels: filter.storage.channels)
       let bias = self.bias ? Tensor(uninitialized: [outputs], on: device) : nil
       let affine = prologue.hasAffine ? Tensor(uninitialized: [3, inputs], on: device) : nil
       let operand = prologue.apply(to: x, affine: affine)

@@ -360,8 +360,9 @@ public final class Device: @unchecked Sendable {
 
   /// Values in this device's memory that never change, such as a table, copied from `values` the first time `key` is asked
   /// for. The memory stays until the device goes.
-  package func constant<Value: BitwiseCopyable>(_ key: String, _ values: [Value]) -> Buffer {
+  package func constant<Value: BitwiseCopyable>(_ key: String, _ values: @autoclosure () -> [Value]) -> Buffer {
     if let buffer = knownConstant(key) { return buffer }
+    let values = values()
     let byteCount = values.count * MemoryLayout<Value>.stride
     // They outlive a recording during which they are asked for first.
     return withoutRecording {

@@ -401,7 +401,7 @@ package struct TiledConvolution: ConvolutionKernels {
     }
     let product = FilterGradientProduct(g, tile, groups: perUnit, on: device.description)
     let size = rows * g.outputs
-    let partials = Tensor(uninitialized: [product.splits, size], on: device)
+    let partials = PartialSums(splits: product.splits, values: size, of: dw)
     let options =
       tile.options(on: device.description) + g.kernelOptions + " -D FILTER_GRADIENT=1"
       + alignment("VX", x.inputs, channels: g.inputs)
@@ -411,12 +411,12 @@ package struct TiledConvolution: ConvolutionKernels {
       x.base.storedArguments + [.int(g.height), .int(g.width), .int(g.inputs)] + x.prologueArguments
         + dy.storedArguments + [
           .int(g.batch), .int(g.outHeight), .int(g.outWidth), .int(g.outputs), .int(g.padTop), .int(g.padLeft),
-        ] + product.arguments + [.buffer(partials.storage.buffer)],
+        ] + product.arguments + partials.arguments,
       cost: LaunchCost(
         "conv filter gradient \(g.label)", flops: g.flops,
         bytes: Double(x.base.byteCount + dy.byteCount + partials.byteCount),
         requestedBytes: product.requestedBytes(x: x.base.dtype, dy: dy.dtype) + Double(partials.byteCount)))
-    finishFilterGradient(partials, splits: product.splits, to: dw)
+    partials.finish()
     return false
   }
 
@@ -485,6 +485,11 @@ package struct TiledConvolution: ConvolutionKernels {
       * g.strideHeight * g.strideWidth
   }
 
+  /// Work-groups for each compute unit that the splits of a filter gradient aim at: as many as are there at once with 128
+  /// registers a work-item, on an NVIDIA GPU, or two. Each writes a tile of partial sums for itself, which is read once
+  /// more: with eight work-groups they were a fifth of all bytes that a step has to move.
+  static func filterGradientGroups(_ tile: Tile) -> Int { min(max(512 / tile.items, 2), 8) }
+
   /// Rows of the filter gradient's product: pairs of tap and channel.
   static func filterRows(_ g: ConvolutionGeometry) -> Int { g.taps * g.inputs }
 
@@ -497,10 +502,13 @@ package struct TiledConvolution: ConvolutionKernels {
     )
   }
 
-  /// At least 128 pixels a split and at most 64 MiB of partial gradients.
+  /// At least 128 pixels a split and at most `mostPartialValues`.
   static func mostSplits(_ g: ConvolutionGeometry) -> Int {
-    max(1, min(g.batch * g.outHeight * g.outWidth / 128, (1 << 24) / max(filterRows(g) * g.outputs, 1)))
+    max(1, min(g.batch * g.outHeight * g.outWidth / 128, mostPartialValues / max(filterRows(g) * g.outputs, 1)))
   }
+
+  /// Values of the partial filter gradients of a layer, where it has several: 64 MiB.
+  static let mostPartialValues = 1 << 24
 
   /// Bytes that the work-groups of a product load and store: each tile loads its rows, of one tensor, and its columns, of
   /// another, for all terms, and there are `others`. With a patch it loads its positions once for all taps. Values in the

@@ -86,6 +86,7 @@ public final class Tape: @unchecked Sendable {
         store.discard(output)
       }
     }
+    store.finishGathered()
     return store
   }
 }
@@ -125,6 +126,14 @@ private final class Postponement {
   }
 }
 
+/// Contributions to the gradients of parameters that are complete but for a last step, which one launch can do for many.
+package protocol GatheredContributions: AnyObject {
+  /// Writes the gradients that are not written yet.
+  func finish()
+  /// Whether this gradient is one of them.
+  func contains(_ gradient: Storage) -> Bool
+}
+
 /// Gradients by tensor. A view's gradient is the same view of its storage's gradient.
 public final class GradientStore {
   private struct Entry {
@@ -135,6 +144,7 @@ public final class GradientStore {
 
   private let tape: Tape
   private var entries: [Int: Entry] = [:]
+  private var gathered: (any GatheredContributions)?
 
   package init(tape: Tape) {
     self.tape = tape
@@ -147,22 +157,32 @@ public final class GradientStore {
     /// Whether to add to what is there; otherwise its contents are undefined and must be overwritten.
     public let accumulate: Bool
     private let postponement: Postponement?
+    /// The store of a gradient with a home of its own, where it stays until the end of the backward pass.
+    private let store: GradientStore?
 
     /// A place for an operation to write to.
     public init(tensor: Tensor, accumulate: Bool) {
-      self.init(tensor: tensor, accumulate: accumulate, postponement: nil)
+      self.init(tensor: tensor, accumulate: accumulate, postponement: nil, store: nil)
     }
 
-    fileprivate init(tensor: Tensor, accumulate: Bool, postponement: Postponement?) {
+    fileprivate init(tensor: Tensor, accumulate: Bool, postponement: Postponement?, store: GradientStore?) {
       self.tensor = tensor
       self.accumulate = accumulate
       self.postponement = postponement
+      self.store = store
     }
 
     /// Writes `contribution` now, or leaves that to whoever reads the gradient, who may do with less than that; see
     /// `GradientStore.takePostponed`.
     package func write(_ contribution: some PostponedContribution) {
       if postponement?.hold(contribution) != true { contribution.write() }
+    }
+
+    /// The contributions of this backward pass that are finished together, to add the one to this gradient to; `make` makes
+    /// them for the first. They are finished at the end of the pass, or before somebody reads or adds to one of their
+    /// gradients. Nil where the gradient has no home, such as a parameter's in an arena, and may not last until then.
+    package func gathered<C: GatheredContributions>(_ make: () -> C) -> C? {
+      store?.gathered(make)
     }
   }
 
@@ -173,6 +193,7 @@ public final class GradientStore {
   public func gradient(of tensor: Tensor) -> Tensor? {
     guard var entry = entries[tensor.storage.id], entry.written.overlaps(tensor.channelRange) else { return nil }
     entry.postponement?.close()
+    finishGathered(entry.gradient)
     let gaps = entry.written.missing(from: tensor.channelRange)
     if !gaps.isEmpty {
       zero(gaps, of: entry.gradient)
@@ -197,6 +218,7 @@ public final class GradientStore {
               device: storage.device, rows: storage.rows, channels: storage.channels,
               dtype: storage.dtype.isSixteenBit ? storage.dtype : .float32)
           })
+    finishGathered(entry.gradient)
     let range = tensor.channelRange
     let accumulate = entry.written.overlaps(range)
     if accumulate { zero(entry.written.missing(from: range), of: entry.gradient) }
@@ -205,13 +227,31 @@ public final class GradientStore {
     entry.written.insert(range)
     entries[storage.id] = entry
     return Destination(
-      tensor: view(of: entry.gradient, like: tensor), accumulate: accumulate, postponement: entry.postponement)
+      tensor: view(of: entry.gradient, like: tensor), accumulate: accumulate, postponement: entry.postponement,
+      store: storage.gradientHome == nil ? nil : self)
   }
 
   /// The gradient of an operation's result where it is one contribution, of that type, and not written yet: for the
   /// operation, whose gradient may be computed in the same launch. It is not written then, and not to be read.
   package func takePostponed<C: PostponedContribution>(_ type: C.Type, for tensor: Tensor) -> C? {
     entries[tensor.storage.id]?.postponement?.take(type)
+  }
+
+  private func gathered<C: GatheredContributions>(_ make: () -> C) -> C {
+    if let known = gathered as? C { return known }
+    finishGathered()
+    let new = make()
+    gathered = new
+    return new
+  }
+
+  func finishGathered() {
+    gathered?.finish()
+    gathered = nil
+  }
+
+  private func finishGathered(_ gradient: Storage) {
+    if let gathered, gathered.contains(gradient) { finishGathered() }
   }
 
   func hasGradient(_ tensor: Tensor) -> Bool {

@@ -35,6 +35,25 @@ import Testing
     #expect(missing.isEmpty, "not checked: \(missing.sorted())")
   }
 
+  /// The filter gradients of a step are added up in a few launches.
+  @Test(arguments: [nil, Precision.bfloat16]) func filterGradientsAreAddedUpTogether(precision: Precision?) throws {
+    var description = ModelDescription()
+    description.precision = precision
+    let device = try Self.gpu()
+    func launches(_ capacity: Int?, _ kernel: String) throws -> Int {
+      try PartialSumPool.$forcedCapacity.withValue(capacity) {
+        try StepPlan(trainingStepOf: description, batchSize: 64, on: device).launches.count {
+          $0.program.kernel == kernel
+        }
+      }
+    }
+    let (apart, others) = try (launches(0, "sum_rows_finish"), launches(nil, "sum_rows_finish"))
+    // Of the backbone 121, its last layer's among them, and of the resizer 6.
+    #expect(apart - others == 121 + 6)
+    #expect(try launches(0, "sum_segments") == 0)
+    #expect(try launches(nil, "sum_segments") <= 35)
+  }
+
   /// The same for a GPU with matrix units, whose programs multiply what the precision says; and tuning leaves it at that.
   @Test(arguments: [Precision.tf32, .float16, .bfloat16], [MatrixOperand.tf32, .float16, .bfloat16])
   func checksCoverMatrixUnits(precision: Precision, only operand: MatrixOperand) throws {

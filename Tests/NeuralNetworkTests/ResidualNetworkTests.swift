@@ -49,4 +49,44 @@ private struct SmallResNet: Module {
       #expect(size > 0)
     }
   }
+
+  /// Filter gradients that are added up together, as on GPUs, have the bits of those that are added up one by one; also
+  /// where several backward passes are summed.
+  @Test func gradientsAddedUpTogether() throws {
+    let device = try Device(
+      OptimizerTests.device.get().description
+        .imitatingGPU(computeUnits: 16, localMemory: 48 << 10, maximumWorkGroupSize: 256))
+    let model = SmallResNet()
+    let arena = ParameterArena(model, on: device, seed: 2)
+    let accumulator = GradientAccumulator(arena)
+    var random = RandomNumbers(seed: 3)
+    let batches = (0..<2).map { _ in
+      Tensor((0..<4 * 11 * 9 * 3).map { _ in random.uniform() }, shape: [4, 11, 9, 3], on: device)
+    }
+    let targets = Tensor([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0], shape: [4, 3], on: device)
+    func gradients(_ capacity: Int?, passes: Int) throws -> (launches: Int, values: [Float]) {
+      try PartialSumPool.$forcedCapacity.withValue(capacity) {
+        arena.gradients.fill(.nan)
+        let before = device.counters.launches
+        accumulator.sum(over: passes) { index in
+          withTraining {
+            valueWithGradients { model(batches[index], plain: false).softmaxCrossEntropy(targets: targets).loss }
+          }.gradients
+        }
+        return (device.counters.launches - before, try arena.gradients.floats())
+      }
+    }
+    for passes in [1, 2] {
+      let apart = try gradients(1, passes: passes)
+      let together = try gradients(nil, passes: passes)
+      // Four filters and the last layer's weights.
+      #expect(apart.launches - together.launches == 4 * passes)
+      // Gaps between parameters stay what they were.
+      #expect(together.values.map(\.bitPattern) == apart.values.map(\.bitPattern))
+      for parameter in arena.parameters where parameter.isTrainable {
+        let offset = parameter.tensor.elementOffset
+        #expect(together.values[offset..<offset + parameter.shape.count].allSatisfy { $0.isFinite }, "\(parameter.name)")
+      }
+    }
+  }
 }

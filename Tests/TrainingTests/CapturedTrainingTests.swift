@@ -1,5 +1,6 @@
 import NeuralNetwork
 import OpenCLRuntime
+import Operations
 import TensorCore
 import Testing
 
@@ -54,5 +55,36 @@ import Testing
     }
     #expect(throws: CaptureError.self) { try train(trainer(capturesSteps: true)) }
     try train(trainer(capturesSteps: false))
+  }
+
+  /// On GPUs filter gradients are added up together: the same bits as one by one, captured and not, with clipping, and
+  /// with several batches a step.
+  @Test(arguments: [1, 3]) func gradientsAddedUpTogether(accumulation: Int) throws {
+    func weights(capturesSteps: Bool, capacity: Int?) throws -> (launches: Int, weights: [Float]) {
+      try PartialSumPool.$forcedCapacity.withValue(capacity) {
+        let device = try Device(
+          Shared.device.get().description
+            .imitatingGPU(computeUnits: 8, localMemory: 48 << 10, maximumWorkGroupSize: 256))
+        let classifier = TinyClassifier()
+        let arena = ParameterArena(classifier, on: device, seed: 3)
+        let optimizer = Optimizer(.sgd(momentum: 0.9), schedule: .constant(0.05), clipNorm: 0.1, arena: arena)
+        let trainer = Trainer(
+          arena: arena, optimizer: optimizer, classes: 2, labelSmoothing: 0.1, capturesSteps: capturesSteps
+        ) { classifier($0) }
+        try TrainingLoop(
+          trainer, training: NoiseSource(images: 40), validation: NoiseSource(images: 4), epochs: 2,
+          accumulation: accumulation
+        ).run()
+        return (device.counters.launches, try arena.weights.floats())
+      }
+    }
+    let apart = try weights(capturesSteps: false, capacity: 1)
+    #expect(apart.weights.filter { !$0.isFinite }.isEmpty)
+    for capturesSteps in [false, true] {
+      let together = try weights(capturesSteps: capturesSteps, capacity: nil)
+      #expect(together.weights == apart.weights, "captured: \(capturesSteps)")
+      // Two layers' gradients in one launch, for each of ten batches an epoch.
+      #expect(apart.launches - together.launches == 20, "captured: \(capturesSteps)")
+    }
   }
 }

@@ -142,7 +142,7 @@ extension ConvolutionConfiguration {
       let tile = TiledConvolution.tile(
         rows: TiledConvolution.filterRows(g), columns: g.outputs, splits: TiledConvolution.mostSplits(g), operand,
         on: device)
-      return .tiledFilterGradient(tile, groups: 8)
+      return .tiledFilterGradient(tile, groups: TiledConvolution.filterGradientGroups(tile))
     }
   }
 }
