@@ -14,7 +14,9 @@
 //   conv_tiled_patch, GRADIENT   likewise: taps are counted from the last to the first
 //
 // Baked, besides what tiles.cl and tiles_result.cl take: PATCH, ONE_STEP (where PATCH_CHANNELS are all channels: a
-// single buffer of tiles), FEW (how many channels a step has, at most a quad). SPLIT cuts channels into parts.
+// single buffer of tiles), FEW (how many channels a step has, at most a quad), KEPT (columns of the filter that lie in
+// local memory, a power of two: fewer than a warp with matrix units has, which then reads them several times). SPLIT
+// cuts channels into parts.
 
 // Quads that a work-item fetches of a patch: of its positions' channels, always the same ones.
 #define PATCH_QUADS (PATCH_CHANNELS / 4)
@@ -22,8 +24,8 @@
 #define SLOTS_P ((PATCH * PATCH_QUADS + ITEMS - 1) / ITEMS)
 #define HAS_P(s) (PATCH * PATCH_QUADS % ITEMS == 0 || PATCH_QUAD(s) < PATCH * PATCH_QUADS)
 // Of the filter, in the gradient: neighbours have neighbouring columns.
-#define FILTER_COLUMN(s) (BUNDLE(s, TOGETHER_B) % (TN / TOGETHER_B) * TOGETHER_B + (s) % TOGETHER_B)
-#define FILTER_TERM(s) (BUNDLE(s, TOGETHER_B) / (TN / TOGETHER_B) * 4)
+#define FILTER_COLUMN(s) (BUNDLE(s, TOGETHER_B) % (KEPT / TOGETHER_B) * TOGETHER_B + (s) % TOGETHER_B)
+#define FILTER_TERM(s) (BUNDLE(s, TOGETHER_B) / (KEPT / TOGETHER_B) * 4)
 
 // Rows of a tile whose positions a work-item needs: its own, or with matrix units those that it reads for its warp, of
 // eight columns of an instruction one each.
@@ -68,11 +70,12 @@ INLINE void multiply_part(int part, local const float4 *patch, const int positio
 #pragma unroll
 #endif
   for (int set = PART_OF(TAP_SETS, part); set < PART_OF(TAP_SETS, part + 1); set++) {
-    local const uint4 *const rows = (local const uint4 *)bs + MATRIX_QUAD(TN, set * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
+    local const uint4 *const rows =
+        (local const uint4 *)bs + MATRIX_QUAD(KEPT, set * (MATRIX_WORDS / 2), 0, tx / 8 * 8);
     RowSource a[RN];
 #pragma unroll
     for (int h = 0; h < RN; h++)
-      a[h] = row_source(rows + h * COLUMNS, TN, lane);
+      a[h] = row_source(rows + h * COLUMNS, KEPT, lane);
     ColumnSource columns;
     columns.words = (local const uint *)patch;
 #if EMULATED
@@ -241,15 +244,15 @@ INLINE void store_part(int part, const Fetched *next, uint inside, float preSlop
   for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
     if (OF_PART(s, TOGETHER_B, part) && HAS_B(s)) {
 #if GRADIENT && MATRIX
-      store_two_rows(operand_terms(next->filter[s]), operand_terms(next->filter[s + 1]), bs, TN, FILTER_TERM(s),
+      store_two_rows(operand_terms(next->filter[s]), operand_terms(next->filter[s + 1]), bs, KEPT, FILTER_TERM(s),
                      FILTER_COLUMN(s));
 #elif GRADIENT
       store_transposed(next->filter[s], bs, LDB, FILTER_TERM(s), FILTER_COLUMN(s));
 #elif MATRIX
-      store_four_rows(BUNDLE_WORD(next->filter, s, 0), BUNDLE_WORD(next->filter, s, 1), bs, TN, TERM_OF(s, TN),
-                      QUAD_OF(s, TN));
+      store_four_rows(BUNDLE_WORD(next->filter, s, 0), BUNDLE_WORD(next->filter, s, 1), bs, KEPT, TERM_OF(s, KEPT),
+                      QUAD_OF(s, KEPT));
 #else
-      bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = next->filter[s];
+      bs[TERM_OF(s, KEPT) * LDB + QUAD_OF(s, KEPT)] = next->filter[s];
 #endif
     }
 }
@@ -306,9 +309,9 @@ kernel GROUP void conv_tiled_patch(global const stored *x, int xOffset, int xStr
     source.filterChannel[s] = FILTER_TERM(s) % PATCH_CHANNELS;
     source.filterOffset[s] = ((KH * KW - 1 - tap) * outputs + n) * channels + source.filterChannel[s];
 #else
-    const int n = n0 + QUAD_OF(s, TN) * 4;
-    const int tap = TERM_OF(s, TN) / PATCH_CHANNELS;
-    source.filterChannel[s] = TERM_OF(s, TN) % PATCH_CHANNELS;
+    const int n = n0 + QUAD_OF(s, KEPT) * 4;
+    const int tap = TERM_OF(s, KEPT) / PATCH_CHANNELS;
+    source.filterChannel[s] = TERM_OF(s, KEPT) % PATCH_CHANNELS;
     source.filterOffset[s] = (tap * channels + source.filterChannel[s]) * outputs + n;
 #endif
     source.outputsLeft[s] = (HAS_B(s) & (tap < KH * KW)) ? outputs - n : 0;

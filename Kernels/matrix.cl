@@ -142,11 +142,13 @@ typedef struct {
   uint4 upper, lower;
 } RowFragment;
 
-// `rows` points to the first pair's quad of the warp's first rows, in a tile of `extent` rows.
+// `rows` points to the first pair's quad of the warp's first rows, in a tile of `extent` rows. Where that is less than
+// the warp has, the others are the same again.
 INLINE RowFragment row_fragment(local const uint4 *rows, int extent, int lane) {
   RowFragment fragment;
-  fragment.upper = rows[MATRIX_QUAD(extent, lane % 4, 0, lane / 4)];
-  fragment.lower = rows[MATRIX_QUAD(extent, lane % 4, 1, lane / 4)];
+  const int quad = extent < 32 ? lane / 4 % (extent / 4) : lane / 4;
+  fragment.upper = rows[MATRIX_QUAD(extent, lane % 4, 0, quad)];
+  fragment.lower = rows[MATRIX_QUAD(extent, lane % 4, 1, quad)];
   return fragment;
 }
 

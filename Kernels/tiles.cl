@@ -80,6 +80,10 @@
 #ifndef TK
 #define TK 16
 #endif
+// Columns that lie in local memory, where a patch's filter has fewer than TN.
+#ifndef KEPT
+#define KEPT TN
+#endif
 #define COLUMNS (TN / (4 * RN))
 #define ROWS (TM / (4 * RM))
 #define ITEMS (COLUMNS * ROWS)
@@ -96,7 +100,7 @@
 #define SIZE_A (WORDS * LDA)
 #endif
 #if MATRIX
-#define SIZE_B MATRIX_TILE_SIZE(TN, WORDS)
+#define SIZE_B MATRIX_TILE_SIZE(KEPT, WORDS)
 #else
 #define SIZE_B (WORDS * LDB)
 #endif
@@ -115,7 +119,7 @@
 #define TOGETHER_A (FILTER_GRADIENT ? TERMS_TOGETHER : ROWS_TOGETHER)
 #define TOGETHER_B (GRADIENT ? (PATCH && MATRIX ? 2 : 1) : TERMS_TOGETHER)
 #define BUNDLES_A (TM * TK / 4 / TOGETHER_A)
-#define BUNDLES_B (TN * TK / 4 / TOGETHER_B)
+#define BUNDLES_B (KEPT * TK / 4 / TOGETHER_B)
 #define SLOTS_A (TOGETHER_A * ((BUNDLES_A + ITEMS - 1) / ITEMS))
 #define SLOTS_B (TOGETHER_B * ((BUNDLES_B + ITEMS - 1) / ITEMS))
 // Whether a work-item has slot s; where all of them have all slots, without asking.

@@ -67,8 +67,9 @@ struct TiledKernelResources {
       return
     }
     localBytes = tile.localBytes(
-      sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"), taps: taps, steps: has("ONE_STEP") ? 1 : 2)
-    let quads = tile.rowQuads + tile.columnQuads(taps: taps)
+      sums: has("EPILOGUE") && has("EAFFINE") || has("MOMENTS"), taps: taps, steps: has("ONE_STEP") ? 1 : 2,
+      kept: values["KEPT"])
+    let quads = tile.rowQuads + tile.columnQuads(taps: taps, kept: values["KEPT"])
     // With a patch those of two taps at once, of which those of matrix units are always as many.
     let operands = tile.patch == nil ? tile.operands : operand == nil ? 32 * (down + across) : 82
     let fetching: Int

@@ -78,15 +78,17 @@ package struct TiledConvolution: ConvolutionKernels {
     // What a work-item holds in 32-bit registers: sums, the operands of a step, and what it fetches for the next one.
     package var accumulators: Int { 16 * down * across }
     package var operands: Int { operand == nil ? 4 + 4 * across : 8 + 4 * across }
-    package func fetched(taps: Int) -> Int { 4 * (rowQuads + columnQuads(taps: taps)) }
+    package func fetched(taps: Int, kept: Int? = nil) -> Int { 4 * (rowQuads + columnQuads(taps: taps, kept: kept)) }
 
     /// Quads of the tile's rows, or of its patch, that a work-item fetches for a step, at most.
     package var rowQuads: Int {
       patch.map { ($0 * terms / 4 + items - 1) / items } ?? quads(rows, terms: terms)
     }
 
-    /// Quads of its columns.
-    package func columnQuads(taps: Int) -> Int { quads(columns, terms: termsOfStep(taps: taps)) }
+    /// Quads of its columns, or of so many of them.
+    package func columnQuads(taps: Int, kept: Int? = nil) -> Int {
+      quads(kept ?? columns, terms: termsOfStep(taps: taps))
+    }
 
     /// For matrix units whole pairs of words.
     private func quads(_ extent: Int, terms: Int) -> Int {
@@ -100,10 +102,11 @@ package struct TiledConvolution: ConvolutionKernels {
     /// - Parameters:
     ///   - taps: those of the convolution, which count only with a patch.
     ///   - steps: how many there are, if it matters.
-    package func localBytes(sums: Bool, taps: Int = 1, steps: Int = 2) -> Int {
+    ///   - kept: columns of a patch's filter, where there are fewer than the tile's.
+    package func localBytes(sums: Bool, taps: Int = 1, steps: Int = 2, kept: Int? = nil) -> Int {
       let buffer =
         if let patch {
-          (patch * terms / perWord + 3) / 4 + columnSize(terms: termsOfStep(taps: taps))
+          (patch * terms / perWord + 3) / 4 + size(kept ?? columns, terms: termsOfStep(taps: taps))
         } else {
           size(rows, terms: terms) + columnSize(terms: terms)
         }

@@ -53,12 +53,13 @@ extension TiledConvolution.Tile {
     let channels = g.sourceChannels(of: pass)
     let tiles = [shape.with(patch: positions, channels: channels), shape.with(patch: positions, channels: 4)]
     return tiles.first { tile in
-      let steps = TiledProduct(pass, g, tile).steps
+      let product = TiledProduct(pass, g, tile)
+      let (steps, kept) = (product.steps, product.keptColumns)
       guard operand == nil || channels <= 4 || channels % tile.terms == 0,
         device.subgroupSizes.isEmpty || tile.down * tile.across == 1 && g.taps <= 9,
-        tile.violation(on: device, taps: g.taps, steps: steps) == nil
+        tile.violation(on: device, taps: g.taps, steps: steps, kept: kept) == nil
       else { return false }
-      let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps)
+      let localBytes = tile.localBytes(sums: true, taps: g.taps, steps: steps, kept: kept)
       return operand != nil || localBytes <= max(self.localBytes(sums: true), 24 << 10)
     }
   }

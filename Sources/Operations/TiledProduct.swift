@@ -46,8 +46,16 @@ package struct TiledProduct: Sendable {
   /// What is baked in besides tile, window and structure.
   var options: String {
     guard patch != nil else { return isFlat ? " -D FLAT=\(channels)" : "" }
+    let kept = keptColumns.map { " -D KEPT=\($0)" } ?? ""
     let isFew = tile.terms == 4 && (channels < 4 || tile.operand != nil)
-    return (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(min(channels, 4))" : "")
+    return kept + (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(min(channels, 4))" : "")
+  }
+
+  /// Columns of the filter that a patch's kernel keeps in local memory, where those of a warp with matrix units are more
+  /// than twice as many as the product has; nil for all.
+  var keptColumns: Int? {
+    guard patch != nil, tile.operand != nil, tile.columns == 32 else { return nil }
+    return [8, 16].first { columns <= $0 }
   }
 
   /// What `kernel` takes behind the sizes of the images.

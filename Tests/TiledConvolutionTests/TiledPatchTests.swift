@@ -14,12 +14,15 @@ extension DeviceTests {
     private static let tall = Tile(rows: 64, columns: 32, down: 2, across: 2)
 
     /// Everything against the reference, twice with the same bits, with just the patch that the images need.
-    private func check(_ test: ConvolutionCase, _ tile: Tile = small, splits: Int = 1, limit: Double = 2e-6) throws {
+    /// By a quad of channels a step where that is asked for.
+    private func check(
+      _ test: ConvolutionCase, _ tile: Tile = small, splits: Int = 1, byQuads: Bool = false, limit: Double = 2e-6
+    ) throws {
       let device = try Device(DeviceTests.device.get().description)
       var configurations = tile.everywhere(splits: splits)
       for pass in [ConvolutionPass.forward, .inputGradient] {
         let patch = try #require(TiledPatch(pass, test.geometry, rows: tile.rows))
-        let channels = pass == .forward ? test.inputs : test.outputs
+        let channels = byQuads ? 4 : pass == .forward ? test.inputs : test.outputs
         configurations[pass] = .tiled(tile.with(patch: patch.positions, channels: channels), splits: splits)
       }
       func run() throws -> ConvolutionCase.Results {
@@ -127,6 +130,23 @@ extension DeviceTests {
         test.roundedTo = operand
         try check(test, Self.matrixTile(operand))
       }
+    }
+
+    /// Or so of many, step by step; filters whose columns fill a warp's by far not.
+    @Test(arguments: thorough ? MatrixOperand.allCases : [.tf32]) func matrixUnitsByQuads(operand: MatrixOperand) throws
+    {
+      for (kernel, outputs) in [((5, 3), 3), ((3, 3), 12)] {
+        var test = ConvolutionCase(height: 7, width: 6, inputs: 20, outputs: outputs, kernel: kernel)
+        test.roundedTo = operand
+        try check(test, Self.matrixTile(operand), byQuads: true)
+      }
+    }
+
+    /// No more columns than a quad.
+    @Test func fewOutputs() throws {
+      try check(
+        ConvolutionCase(height: 9, width: 8, inputs: 16, outputs: 3, kernel: (5, 5), pad: (2, 2, 2, 2), twice: true),
+        Tile(rows: 64, columns: 4))
     }
 
     /// Others are rounded, by no more than their type says, and with prologue, epilogue and sums of both.

@@ -200,7 +200,7 @@ package struct ConvolutionSpace: Sendable {
       guard algorithm == .tiled, pass != .filterGradient, tile.ring == nil else { return otherKernel }
       let product = TiledProduct(pass, geometry, tile)
       return otherOperand(tile) ?? positive([splits ?? 1]) ?? product.patchViolation
-        ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps)
+        ?? tile.violation(on: device, taps: geometry.taps, steps: product.steps, kept: product.keptColumns)
     case .tiledPhases(let tile, let splits):
       guard let productOfPhases else { return otherKernel }
       return productOfPhases.violation(of: .tiled(tile, splits: splits))
@@ -241,8 +241,8 @@ package struct ConvolutionSpace: Sendable {
 
 extension TiledConvolution.Tile {
   /// Why the kernels cannot have this tile on the device; nil when they can. With a patch it depends on the convolution's
-  /// taps and on how many steps it takes.
-  func violation(on device: DeviceDescription, taps: Int = 1, steps: Int = 2) -> String? {
+  /// taps, on how many steps it takes and on the columns of the filter.
+  func violation(on device: DeviceDescription, taps: Int = 1, steps: Int = 2, kept: Int? = nil) -> String? {
     if let violation = shapeViolation(on: device) { return violation }
     guard items % (rows / 4) == 0, items % (columns / 4) == 0, items % (terms / 4) == 0 else {
       return "work-items do not divide evenly over what they fetch"
@@ -251,18 +251,20 @@ extension TiledConvolution.Tile {
       // One bit of a word for each quad says whether it is of an image.
       guard rowQuads <= 32 else { return "\(rowQuads) quads of a patch for a work-item" }
     }
-    let localBytes = localBytes(sums: true, taps: taps, steps: steps)
+    let localBytes = localBytes(sums: true, taps: taps, steps: steps, kept: kept)
     guard localBytes <= device.localMemory else { return "\(localBytes) bytes of local memory" }
     // Fitted to the registers that ptxas gives them, so that none spills: Scripts/gpu-compile --all-tiles.
     if operand != nil {
-      let needed = 4 * accumulators / 5 + 4 * across + 2 * fetched(taps: taps) + rowQuads
+      let needed = 4 * accumulators / 5 + 4 * across + 2 * fetched(taps: taps, kept: kept) + rowQuads
       guard needed < (patch == nil ? 195 : 225) else {
         return "registers would spill"
       }
       return nil
     }
     // With 24 more for pointers, sizes and loops, what a work-item may have on common GPUs.
-    guard accumulators + operands + fetched(taps: taps) + 24 <= 255 else { return "more than 255 registers" }
+    guard accumulators + operands + fetched(taps: taps, kept: kept) + 24 <= 255 else {
+      return "more than 255 registers"
+    }
     return nil
   }
 
