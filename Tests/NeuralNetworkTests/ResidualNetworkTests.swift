@@ -85,7 +85,8 @@ private struct SmallResNet: Module {
       #expect(together.values.map(\.bitPattern) == apart.values.map(\.bitPattern))
       for parameter in arena.parameters where parameter.isTrainable {
         let offset = parameter.tensor.elementOffset
-        #expect(together.values[offset..<offset + parameter.shape.count].allSatisfy { $0.isFinite }, "\(parameter.name)")
+        #expect(
+          together.values[offset..<offset + parameter.shape.count].allSatisfy { $0.isFinite }, "\(parameter.name)")
       }
     }
   }
