@@ -167,6 +167,18 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
 }
 
 extension ConvolutionCase {
+  /// Results of the tiled kernels with these configurations; two runs have the same bits.
+  func tiled(by configurations: [ConvolutionPass: ConvolutionConfiguration], on device: Device) throws -> Results {
+    func run() throws -> Results {
+      try ConvolutionConfiguration.$forced.withValue(configurations) {
+        try ConvolutionAlgorithm.$forced.withValue(.tiled) { try self.run(on: device) }
+      }
+    }
+    let results = try run()
+    #expect(try run() == results, "\(self): two runs differ")
+    return results
+  }
+
   /// Relative L2 errors of all results against the reference, by name; none may be missing or of another size.
   func errors(of results: Results) throws -> [String: Double] {
     func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }

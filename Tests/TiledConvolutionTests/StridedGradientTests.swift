@@ -20,13 +20,7 @@ extension DeviceTests {
         tile = tile.with(patch: positions, channels: product.inputs)
       }
       configurations[.inputGradient] = .tiledPhases(tile, splits: splits)
-      func run() throws -> ConvolutionCase.Results {
-        try ConvolutionConfiguration.$forced.withValue(configurations) {
-          try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
-        }
-      }
-      let results = try run()
-      #expect(try run() == results, "\(test): two runs differ")
+      let results = try test.tiled(by: configurations, on: device)
       let kernels = Set(device.programsInUse.map(\.kernel))
       #expect(kernels.contains("phase_pixels"))
       #expect(kernels.contains("conv_tiled_patch") == patch)
@@ -94,9 +88,7 @@ extension DeviceTests {
       let configurations: [ConvolutionPass: ConvolutionConfiguration] = [
         .inputGradient: .tiledPhases(Tile(rows: 32, columns: 16))
       ]
-      let results = try ConvolutionConfiguration.$forced.withValue(configurations) {
-        try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
-      }
+      let results = try test.tiled(by: configurations, on: device)
       #expect(!device.programsInUse.contains { $0.kernel == "phase_pixels" })
       for (name, error) in try test.errors(of: results) {
         #expect(error < 2e-6, "\(test): \(name) is \(error) from the reference")

@@ -25,13 +25,7 @@ extension DeviceTests {
         let channels = byQuads ? 4 : pass == .forward ? test.inputs : test.outputs
         configurations[pass] = .tiled(tile.with(patch: patch.positions, channels: channels), splits: splits)
       }
-      func run() throws -> ConvolutionCase.Results {
-        try ConvolutionConfiguration.$forced.withValue(configurations) {
-          try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
-        }
-      }
-      let results = try run()
-      #expect(try run() == results, "\(test): two runs differ")
+      let results = try test.tiled(by: configurations, on: device)
       #expect(results["guard"] == [], "\(test): writes beyond its channels")
       let kernels = Set(device.programsInUse.map(\.kernel))
       #expect(kernels.contains("conv_tiled_patch") && !kernels.contains("conv_tiled"))

@@ -23,13 +23,7 @@ extension DeviceTests {
       #expect(withRing.ringViolation(test.geometry, on: device.description) == nil)
       var configurations = TiledConvolution.tiles.small.everywhere()
       configurations[.filterGradient] = .tiledFilterGradient(withRing, groups: groups)
-      func run() throws -> ConvolutionCase.Results {
-        try ConvolutionConfiguration.$forced.withValue(configurations) {
-          try ConvolutionAlgorithm.$forced.withValue(.tiled) { try test.run(on: device) }
-        }
-      }
-      let results = try run()
-      #expect(try run() == results, "\(test): two runs differ")
+      let results = try test.tiled(by: configurations, on: device)
       let kernels = Set(device.programsInUse.map(\.kernel))
       #expect(
         kernels.contains("conv_tiled_patch_filter_gradient") && !kernels.contains("conv_tiled_filter_gradient"))
