@@ -129,16 +129,8 @@ INLINE void multiply_tiles(local const float4 *as, int tx, int ty, float4 acc[4 
     for (int h = 0; h < RN; h++)
       b[h] = columns[k * LDB + h * COLUMNS];
 #pragma unroll
-    for (int g = 0; g < RM; g++) {
-      const float4 a = rows[k * LDA + g * ROWS];
-#pragma unroll
-      for (int h = 0; h < RN; h++) {
-        acc[4 * g][h] = fma((float4)(a.x), b[h], acc[4 * g][h]);
-        acc[4 * g + 1][h] = fma((float4)(a.y), b[h], acc[4 * g + 1][h]);
-        acc[4 * g + 2][h] = fma((float4)(a.z), b[h], acc[4 * g + 2][h]);
-        acc[4 * g + 3][h] = fma((float4)(a.w), b[h], acc[4 * g + 3][h]);
-      }
-    }
+    for (int g = 0; g < RM; g++)
+      add_products(rows[k * LDA + g * ROWS], b, g, acc);
   }
 #endif
 }
@@ -578,15 +570,12 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
     if (step + 1 < steps) {
       local float4 *const as = TILES_OF(tiles, step + 1);
       local float4 *const bs = as + SIZE_A;
-      float4 valuesA[SLOTS_A], valuesB[SLOTS_B];
+      float4 valuesA[SLOTS_A];
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s++) {
         const float4 v = VALUE(nextA[s]);
         valuesA[s] = INSIDE_ONLY(APPLY_PROLOGUE(v, centre, scale, shift, preSlope, postSlope), inside[s], VX);
       }
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s++)
-        valuesB[s] = VALUE(nextB[s]);
 #pragma unroll
       for (int s = 0; s < SLOTS_A; s += TOGETHER_A)
         if (HAS_A(s)) {
@@ -598,17 +587,7 @@ kernel GROUP void conv_tiled_filter_gradient(global const stored *x, int xOffset
           as[TERM_OF(s, TM) * LDA + mQuad] = valuesA[s];
 #endif
         }
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
-        if (HAS_B(s)) {
-#if MATRIX && STORES_OPERANDS
-          store_four_columns(STORED_WORD(nextB, s, 0), STORED_WORD(nextB, s, 1), bs, TN, TERM_OF(s, TN), nQuad);
-#elif MATRIX
-          store_four_columns(BUNDLE_WORD(valuesB, s, 0), BUNDLE_WORD(valuesB, s, 1), bs, TN, TERM_OF(s, TN), nQuad);
-#else
-          bs[TERM_OF(s, TN) * LDB + nQuad] = valuesB[s];
-#endif
-        }
+      store_columns(nextB, item, bs);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }

@@ -99,16 +99,8 @@ INLINE void multiply_ring(local const four_words *ring, int start, int wrap, con
       for (int h = 0; h < RN; h++)
         b[h] = columns[(k + i) * LDB + h * COLUMNS];
 #pragma unroll
-      for (int g = 0; g < RM; g++) {
-        const float4 a = rows[g][i * POSITION_QUADS];
-#pragma unroll
-        for (int h = 0; h < RN; h++) {
-          acc[4 * g][h] = fma((float4)(a.x), b[h], acc[4 * g][h]);
-          acc[4 * g + 1][h] = fma((float4)(a.y), b[h], acc[4 * g + 1][h]);
-          acc[4 * g + 2][h] = fma((float4)(a.z), b[h], acc[4 * g + 2][h]);
-          acc[4 * g + 3][h] = fma((float4)(a.w), b[h], acc[4 * g + 3][h]);
-        }
-      }
+      for (int g = 0; g < RM; g++)
+        add_products(rows[g][i * POSITION_QUADS], b, g, acc);
     }
   }
 #endif
@@ -236,26 +228,8 @@ kernel GROUP void conv_tiled_patch_filter_gradient(global const stored *x, int x
       next += TK * POSITION_QUADS;
       next = next == wrap ? 0 : next;
     }
-    if (fetchesDy) {
-      local float4 *const bs = tiles + ((step + 1) & 1) * SIZE_B;
-      float4 values[SLOTS_B];
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s++)
-        values[s] = VALUE(nextDy[s]);
-#pragma unroll
-      for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
-        if (HAS_B(s)) {
-#if MATRIX && STORES_OPERANDS
-          store_four_columns(STORED_WORD(nextDy, s, 0), STORED_WORD(nextDy, s, 1), bs, TN, TERM_OF(s, TN),
-                             QUAD_OF(s, TN));
-#elif MATRIX
-          store_four_columns(BUNDLE_WORD(values, s, 0), BUNDLE_WORD(values, s, 1), bs, TN, TERM_OF(s, TN),
-                             QUAD_OF(s, TN));
-#else
-          bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = values[s];
-#endif
-        }
-    }
+    if (fetchesDy)
+      store_columns(nextDy, item, tiles + ((step + 1) & 1) * SIZE_B);
     // Negative ones, of dy before the first step, are not used.
     for (int i = item; i < 2 * TK; i += ITEMS) {
       const int isOfDy = i >= TK;

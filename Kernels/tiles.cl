@@ -1,5 +1,5 @@
-// Tiles of matrix products in local memory: what the kernels of convolution_tiled.cl and convolution_tiled_patch.cl
-// share.
+// Tiles of matrix products in local memory: what the kernels of convolution_tiled.cl, convolution_tiled_patch.cl and
+// convolution_tiled_patch_filter_gradient.cl share.
 //
 // A work-group of ITEMS = COLUMNS * ROWS work-items computes a TM x TN tile of a product, TK terms at a time, each
 // work-item RM * RN register tiles of 4 x 4 values. The terms of the next step are fetched into registers while the
@@ -285,6 +285,17 @@ INLINE void clear_sums(float4 acc[4 * RM][RN]) {
       acc[i][h] = 0.0f;
 }
 
+// acc += one term: four rows by a work-item's columns, in the register tiles from row 4 * g on.
+INLINE void add_products(float4 a, const float4 b[RN], int g, float4 acc[4 * RM][RN]) {
+#pragma unroll
+  for (int h = 0; h < RN; h++) {
+    acc[4 * g][h] = fma((float4)(a.x), b[h], acc[4 * g][h]);
+    acc[4 * g + 1][h] = fma((float4)(a.y), b[h], acc[4 * g + 1][h]);
+    acc[4 * g + 2][h] = fma((float4)(a.z), b[h], acc[4 * g + 2][h]);
+    acc[4 * g + 3][h] = fma((float4)(a.w), b[h], acc[4 * g + 3][h]);
+  }
+}
+
 #if MATRIX
 
 // Whether quads of tensors are operands as they lie in memory.
@@ -323,4 +334,27 @@ INLINE void store_transposed(float4 v, local float4 *tile, int ld, int term, int
   select((float4)(0.0f), v, (whole) ? (int4)(-(bits)) : -((int4)(bits) >> (int4)(0, 1, 2, 3) & 1))
 #else
 #define INSIDE_ONLY(v, bits, whole) (v)
+#endif
+
+#if FILTER_GRADIENT
+
+// Columns that lie side by side in memory, as a work-item has fetched them, into a tile.
+INLINE void store_columns(const stored_quad next[SLOTS_B], int item, local float4 *bs) {
+  float4 values[SLOTS_B];
+#pragma unroll
+  for (int s = 0; s < SLOTS_B; s++)
+    values[s] = VALUE(next[s]);
+#pragma unroll
+  for (int s = 0; s < SLOTS_B; s += TOGETHER_B)
+    if (HAS_B(s)) {
+#if MATRIX && STORES_OPERANDS
+      store_four_columns(STORED_WORD(next, s, 0), STORED_WORD(next, s, 1), bs, TN, TERM_OF(s, TN), QUAD_OF(s, TN));
+#elif MATRIX
+      store_four_columns(BUNDLE_WORD(values, s, 0), BUNDLE_WORD(values, s, 1), bs, TN, TERM_OF(s, TN), QUAD_OF(s, TN));
+#else
+      bs[TERM_OF(s, TN) * LDB + QUAD_OF(s, TN)] = values[s];
+#endif
+    }
+}
+
 #endif

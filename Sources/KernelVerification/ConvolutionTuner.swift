@@ -205,7 +205,7 @@ package struct ConvolutionTuner {
     return [(5, 7), (9, 11), (17, 19)].lazy.compactMap { call?.reduced(batch: 2, image: $0) }.first(where: \.fits)
   }
 
-  /// The comparison that failed, if one did. A patch without room for the small images is only compared at full size.
+  /// The comparison that failed, if one did. A patch or ring without room for the small images is only compared at full size.
   private func failure(
     of check: ConvolutionCheck, _ pass: ConvolutionPass, _ configuration: ConvolutionConfiguration
   ) throws -> Comparison? {

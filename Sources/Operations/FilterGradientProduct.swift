@@ -57,3 +57,13 @@ struct FilterGradientProduct {
     return rowLoads * across * Double(x.byteCount) + pixels * Double(g.outputs) * down * Double(dy.byteCount)
   }
 }
+
+extension TiledConvolution {
+  /// Splits of a filter gradient that give each compute unit so many work-groups.
+  static func splits(_ g: ConvolutionGeometry, _ tile: Tile, groups: Int, on device: DeviceDescription) -> Int {
+    let tiles =
+      tile.ring == nil
+      ? tile.groups(filterRows(g), g.outputs) : tile.ringBlocks(g) * ((g.outputs + tile.columns - 1) / tile.columns)
+    return max(1, min(groups * device.computeUnits / tiles, mostSplits(g)))
+  }
+}

@@ -51,8 +51,8 @@ package struct TiledProduct: Sendable {
     return kept + (steps == 1 ? " -D ONE_STEP=1" : "") + (isFew ? " -D FEW=\(min(channels, 4))" : "")
   }
 
-  /// Columns of the filter that a patch's kernel keeps in local memory, where those of a warp with matrix units are more
-  /// than twice as many as the product has; nil for all.
+  /// Columns of the filter that a patch's kernel keeps in local memory, where those of a warp with matrix units are at
+  /// least twice as many as the product has; nil for all.
   var keptColumns: Int? {
     guard patch != nil, tile.operand != nil, tile.columns == 32 else { return nil }
     return [8, 16].first { columns <= $0 }

@@ -84,14 +84,6 @@ extension TiledConvolution {
 
   /// Work-groups for each compute unit that splits aim at, so many as an NVIDIA GPU has registers for at once.
   static func ringGroups(_ tile: Tile) -> Int { tile.accumulators > 64 ? 3 : 4 }
-
-  /// Splits of a filter gradient that give each compute unit so many work-groups.
-  static func splits(_ g: ConvolutionGeometry, _ tile: Tile, groups: Int, on device: DeviceDescription) -> Int {
-    let tiles =
-      tile.ring == nil
-      ? tile.groups(filterRows(g), g.outputs) : tile.ringBlocks(g) * ((g.outputs + tile.columns - 1) / tile.columns)
-    return max(1, min(groups * device.computeUnits / tiles, mostSplits(g)))
-  }
 }
 
 /// A work-group's register tiles for a filter gradient with a ring: `down` × `across` a work-item, in `rows` × `width`

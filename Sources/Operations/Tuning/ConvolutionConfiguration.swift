@@ -25,8 +25,8 @@ package enum ConvolutionConfiguration: Codable, Sendable, Hashable {
   case narrow(pixels: Int, blocks: Int)
   /// `conv_filter_gradient_narrow`: vectors of a run in registers, splits for each compute unit.
   case narrowFilterGradient(vectors: Int, splits: Int)
-  /// `conv_tiled`, or where the tile has a patch `conv_tiled_patch`, for forward pass and data gradient, with the number of splits of the terms; nil for what
-  /// `TiledProduct.splits` says, which depends on the batch.
+  /// `conv_tiled`, or where the tile has a patch `conv_tiled_patch`, for forward pass and data gradient, with the number of
+  /// splits of the terms; nil for what `TiledProduct.splits` says, which depends on the batch.
   case tiled(TiledConvolution.Tile, splits: Int? = nil)
   /// The same kernels for the data gradient of a stride, of all phases at once; see `StridedGradient`.
   case tiledPhases(TiledConvolution.Tile, splits: Int? = nil)
