@@ -333,6 +333,7 @@ public final class Device: @unchecked Sendable {
   }
 
   /// Bytes of local memory that the driver says a kernel in use takes for a work-group; nil for one that is not in use.
+  /// POCL 5 and 6 say 0 of memory that the kernel declares.
   package func localMemory(of program: PlannedProgram) -> Int? {
     state.withLock { state in
       let known = state.kernels.first {

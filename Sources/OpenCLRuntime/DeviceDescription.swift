@@ -76,7 +76,17 @@ public struct DeviceDescription: @unchecked Sendable {
 
   /// Whether its compiler declares OpenCL C's functions by parsing a header, and can be kept from it. POCL's `_kernel.h`
   /// looks for the header's guard; that other versions get along with it was not tried.
-  var parsesBuiltins: Bool { platformName == "Portable Computing Language" && driverVersion.hasPrefix("3.") }
+  var parsesBuiltins: Bool { poclVersion == 3 }
+
+  /// Whether it now and then computes a value once for all work-items that each of them has its own of, where work-groups
+  /// have several and a barrier. POCL 5.0 and 6.0 made about one in 200 such programs wrong, another one each time, from
+  /// the same text; 3.1 and 7.1 none. What CPUs launch by default has no barriers.
+  package var miscompilesBarriers: Bool { poclVersion.map { (4...6).contains($0) } ?? false }
+
+  /// Which POCL it is, the first number of its version (of `5.0+debian` 5); nil for another driver.
+  private var poclVersion: Int? {
+    platformName == "Portable Computing Language" ? Int(driverVersion.prefix { $0 != "." }) : nil
+  }
 
   /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.
   package func imitatingGPU(

@@ -16,6 +16,29 @@ import Testing
     try cpu.get().imitatingGPU(computeUnits: computeUnits, localMemory: 48 << 10, maximumWorkGroupSize: 1024)
   }
 
+  /// Expects all to have passed. What has not is a known issue where the driver miscompiles some kernels with barriers.
+  private static func expectPasses(_ comparisons: [Comparison], sourceLocation: SourceLocation = #_sourceLocation) {
+    withKnownIssue("the driver miscompiles some kernels with barriers", isIntermittent: true) {
+      for comparison in comparisons { #expect(comparison.passed, "\(comparison)", sourceLocation: sourceLocation) }
+    } when: {
+      (try? cpu.get().miscompilesBarriers) ?? false
+    }
+  }
+
+  /// Expects what is calculated of the tiled programs in use, of which there are some, to be what the driver says. Of POCL
+  /// 5 and 6, which say 0, it is known.
+  private static func expectCalculatedLocalMemory(
+    on device: Device, programs: Int, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let resources = device.programsInUse.compactMap { program in
+      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
+    }
+    #expect(resources.count >= programs, sourceLocation: sourceLocation)
+    for (calculated, driver) in resources where driver != 0 || !device.description.miscompilesBarriers {
+      #expect(calculated.localBytes == driver, "\(calculated)", sourceLocation: sourceLocation)
+    }
+  }
+
   /// The checks run every program of the main job's step, at its own batch and image size, whatever the device.
   @Test(
     arguments: [("cpu", "resizer+densenet121"), ("gpu", "resizer+densenet121"), ("gpu", "muller+densenet169")],
@@ -92,17 +115,13 @@ import Testing
     if operand == .bfloat16 { check.dtype = .bfloat16 }
     check.leavesMoments = true
     let comparisons = try check.check().run(on: device) + check.momentsComparisons(on: device)
-    #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+    Self.expectPasses(comparisons)
     #expect(comparisons.contains { $0.error > 2 * tolerance(terms: 16) })
     #expect(
       device.programsInUse.filter { $0.kernel.hasPrefix("conv_tiled") }.allSatisfy {
         $0.options.contains("MATRIX=\(operand == .tf32 ? "TF32" : "BFLOAT")")
       })
-    let resources = device.programsInUse.compactMap { program in
-      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
-    }
-    #expect(resources.count >= 3)
-    for (calculated, driver) in resources { #expect(calculated.localBytes == driver, "\(calculated)") }
+    try Self.expectCalculatedLocalMemory(on: device, programs: 3)
   }
 
   /// Products in splits, as a GPU with many compute units has them, on a CPU: whatever the type, also forced on images
@@ -118,8 +137,7 @@ import Testing
           image: (3, 5), inputs: 36, outputs: 68, strides: strides, bias: true, prologue: prologue)
         check.dtype = dtype
         check.leavesMoments = true
-        let comparisons = try check.check().run(on: device) + check.momentsComparisons(on: device)
-        #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+        Self.expectPasses(try check.check().run(on: device) + check.momentsComparisons(on: device))
       }
     }
     let sums = device.programsInUse.filter { $0.kernel == "conv_tiled_sum" }
@@ -138,7 +156,7 @@ import Testing
       let comparisons = try ConvolutionConfiguration.$forced.withValue(tile.everywhere(splits: splits)) {
         try check.check().run(on: device)
       }
-      #expect(comparisons.allSatisfy { $0.passed }, "\(comparisons.filter { !$0.passed })")
+      Self.expectPasses(comparisons)
       let added = device.programsInUse.subtracting(before).filter(\.isTiledProduct)
       #expect(added.count >= 2 && added.allSatisfy { $0.options.contains("SPLIT=1") == (splits > 1) })
     }
@@ -157,7 +175,7 @@ import Testing
     for check in try convolutionChecks(of: plan, on: gpu, .short) {
       let programs = try splits(check.programs(gpu))
       guard !programs.isDisjoint(with: left) else { continue }
-      for comparison in try check.run(device) { #expect(comparison.passed, "\(comparison)") }
+      Self.expectPasses(try check.run(device))
       left.subtract(programs)
     }
     #expect(left.isEmpty && splits(plan.programs).isSubset(of: device.programsInUse))
@@ -216,12 +234,12 @@ import Testing
     (model.inputHeight, model.inputWidth, model.targetHeight, model.targetWidth) = (48, 48, 32, 32)
     model.filters = 4
     let description = try Self.cpu.get()
-    // What this compiler warns of, others refuse.
+    // What this compiler warns of, others refuse. POCL 5 also warns of loops that its optimizer leaves as they are.
     let device = try Device(
       kind == "cpu"
         ? description
         : description.imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 1024),
-      additionalOptions: "-Werror")
+      additionalOptions: description.driverVersion.hasPrefix("5.") ? "" : "-Werror")
     let plan = try StepPlan(trainingStepOf: model, batchSize: 2, on: device.description)
     let launches = plan.compilations
     #expect(Set(launches.map(\.program)) == plan.programs && launches.count < plan.launches.count / 10)
@@ -240,14 +258,14 @@ import Testing
   @Test func aMissingBarrierIsCaught() throws {
     let check = ConvolutionCheck(image: (5, 7), inputs: 20, outputs: 8, prologue: .affinePost).check()
     let tile = try #require(TiledConvolution.tiles.all.min { $0.items < $1.items })
-    func failures(_ options: String) throws -> [Comparison] {
+    func comparisons(_ options: String) throws -> [Comparison] {
       let device = try Device(Self.cpu.get(), additionalOptions: options)
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
         try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
-      }.filter { !$0.passed }
+      }
     }
-    #expect(try failures("").isEmpty)
-    let caught = try failures("-Dbarrier(flags)=")
+    Self.expectPasses(try comparisons(""))
+    let caught = try comparisons("-Dbarrier(flags)=").filter { !$0.passed }
     for part in ["value", "gradient 0", "gradient 1", "gradient 2"] {
       #expect(caught.contains { $0.what.hasSuffix(part) }, "\(part) passed")
     }
@@ -262,13 +280,7 @@ import Testing
         try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }
     }
-    let resources = device.programsInUse.compactMap { program in
-      TiledKernelResources(program).map { ($0, device.localMemory(of: program)) }
-    }
-    #expect(resources.count >= 6)
-    for (calculated, driver) in resources {
-      #expect(calculated.localBytes == driver, "\(calculated)")
-    }
+    try Self.expectCalculatedLocalMemory(on: device, programs: 6)
   }
 
   @Test func comparisonsFailOnWhatIsNoNumber() {

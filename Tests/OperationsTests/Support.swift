@@ -38,7 +38,19 @@ func expectClose(
 ) {
   let error = relativeL2(actual, to: expected)
   // Written so that not-a-number fails.
-  #expect(error <= tolerance, "\(what): relative error \(error)", sourceLocation: sourceLocation)
+  allowingForMiscompilation {
+    #expect(error <= tolerance, "\(what): relative error \(error)", sourceLocation: sourceLocation)
+  }
+}
+
+/// What fails in `expectations` is a known issue for tiled kernels on a driver that miscompiles some kernels with
+/// barriers.
+func allowingForMiscompilation(_ expectations: () -> Void) {
+  withKnownIssue("the driver miscompiles kernels with barriers", isIntermittent: true) {
+    expectations()
+  } when: {
+    device.description.miscompilesBarriers && ConvolutionAlgorithm.forced == .tiled
+  }
 }
 
 typealias Input = OperationCheck.Input
@@ -65,8 +77,11 @@ extension OperationsTests {
   }
 
   static func expectPasses(_ check: OperationCheck, sourceLocation: SourceLocation = #_sourceLocation) throws {
-    for comparison in try check.run(on: device) {
-      #expect(comparison.passed, "\(comparison)", sourceLocation: sourceLocation)
+    let comparisons = try check.run(on: device)
+    allowingForMiscompilation {
+      for comparison in comparisons {
+        #expect(comparison.passed, "\(comparison)", sourceLocation: sourceLocation)
+      }
     }
   }
 }
