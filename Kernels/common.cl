@@ -148,7 +148,7 @@ INLINE float16 round_half_16(float16 v) {
 // Half a unit is added, less the smallest part of it where the upper half is even, and the rest cut off; infinities
 // stay what they are. A NaN stays one, though only its lower half were not zero.
 #define BFLOAT_BITS(b)                                                                                                 \
-  (select((b) + 0x7fffu + (((b) >> 16) & 1u), (b) | 0x400000u, ((b)&0x7fffffffu) > 0x7f800000u) >> 16)
+  (select((b) + 0x7fffu + (((b) >> 16) & 1u), (b) | 0x400000u, (0x7fffffffu & (b)) > 0x7f800000u) >> 16)
 inline void store_bfloat_1(float v, global ushort *p) {
   const uint b = as_uint(v);
   *p = convert_ushort(BFLOAT_BITS(b));

@@ -20,7 +20,7 @@
 
 // Quads that a work-item fetches of a patch: of its positions' channels, always the same ones.
 #define PATCH_QUADS (PATCH_CHANNELS / 4)
-#define PATCH_QUAD(s) (item + (s)*ITEMS)
+#define PATCH_QUAD(s) (item + ITEMS * (s))
 #define SLOTS_P ((PATCH * PATCH_QUADS + ITEMS - 1) / ITEMS)
 #define HAS_P(s) (PATCH * PATCH_QUADS % ITEMS == 0 || PATCH_QUAD(s) < PATCH * PATCH_QUADS)
 // Of the filter, in the gradient: neighbours have neighbouring columns.
@@ -31,7 +31,7 @@
 // eight columns of an instruction one each.
 #if MATRIX && !EMULATED
 #define READ_ROWS (2 * RM)
-#define READ_ROW(tx, ty, i) ((ty) / 4 * (16 * RM) + (i)*8 + (tx) % 8)
+#define READ_ROW(tx, ty, i) ((ty) / 4 * (16 * RM) + 8 * (i) + (tx) % 8)
 #else
 #define READ_ROWS (4 * RM)
 #define READ_ROW(tx, ty, i) ROW_OF(ty, i)

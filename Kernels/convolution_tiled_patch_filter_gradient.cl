@@ -19,7 +19,7 @@
 // What a work-item fetches of a step's new positions: always the same channels.
 #define NEW_QUADS (TK * QUADS)
 #define SLOTS_X ((NEW_QUADS + ITEMS - 1) / ITEMS)
-#define HAS_X(s) (NEW_QUADS % ITEMS == 0 || item + (s)*ITEMS < NEW_QUADS)
+#define HAS_X(s) (NEW_QUADS % ITEMS == 0 || item + ITEMS * (s) < NEW_QUADS)
 // Positions that a lane reads one after another.
 #if MATRIX
 #define POSITIONS_TOGETHER (2 * PACK)

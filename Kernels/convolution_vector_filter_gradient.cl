@@ -18,7 +18,7 @@
 
 #define NB (16 * NV)
 // Outputs of vector v that there are, where it has any; at most 16 are used.
-#define LANES(v) (PARTIAL ? lanes - (v)*16 : 16)
+#define LANES(v) (PARTIAL ? lanes - 16 * (v) : 16)
 // Pixels between requests for memory.
 #define PREFETCH_STEP 32
 

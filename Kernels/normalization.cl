@@ -116,16 +116,16 @@ kernel void fold(global const float *mean, int meanOffset, global const float *v
 #define FOLD_GRADIENT(dcentre, dscale, dshift, c)                                                                      \
   {                                                                                                                    \
     const vfloat inverse = 1.0f / sqrt(VLOAD(variance + varianceOffset + (c)) + epsilon);                              \
-    const vfloat dv = (dscale)*VLOAD(gamma + gammaOffset + (c)) * -0.5f * inverse * inverse * inverse;                 \
+    const vfloat dv = VLOAD(gamma + gammaOffset + (c)) * (dscale) * -0.5f * inverse * inverse * inverse;               \
     ADD_IF_WANTED(0, dcentre, dmean + dmeanOffset + (c));                                                              \
     ADD_IF_WANTED(1, dv, dvariance + dvarianceOffset + (c));                                                           \
-    ADD_IF_WANTED(2, (dscale)*inverse, dgamma + dgammaOffset + (c));                                                   \
+    ADD_IF_WANTED(2, (inverse) * (dscale), dgamma + dgammaOffset + (c));                                               \
     ADD_IF_WANTED(3, dshift, dbeta + dbetaOffset + (c));                                                               \
   }
 #define ADD_IF_WANTED(bit, v, p)                                                                                       \
   {                                                                                                                    \
     if (flags & (1 << bit))                                                                                            \
-      VSTORE(COMBINE(flags &(16 << bit), VLOAD(p), v), p);                                                             \
+      VSTORE(COMBINE((16 << bit) & flags, VLOAD(p), v), p);                                                            \
   }
 
 kernel void fold_gradient(global const float *daffine, int daffineOffset, global const float *variance,

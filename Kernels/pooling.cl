@@ -28,8 +28,8 @@ kernel WIDE void max_pool(global const stored *x, int xOffset, int xStride, int 
           } else if (!padZero) {
             continue;
           }
-          // A NaN wins and stays, so that it is seen.
 #if VEC == 1
+          // A NaN wins and stays, so that it is seen.
           const int better = !(v <= best) && best == best;
           best = better ? v : best;
           tap = better ? i * kw + j : tap;

@@ -109,7 +109,7 @@
 // stored together: bundles of slots.
 #define ROWS_TOGETHER (MATRIX ? 2 : 1)
 #define TERMS_TOGETHER (MATRIX ? 2 * PACK : 1)
-#define BUNDLE(s, together) (item + (s) / (together)*ITEMS)
+#define BUNDLE(s, together) (item + ITEMS * ((s) / (together)))
 // Of terms side by side: the first, the same for all slots, and the row or column of slot s.
 #define FIRST_TERM (item % (TK / 4) * 4)
 #define INDEX_OF(s, together) (BUNDLE(s, together) / (TK / 4) * (together) + (s) % (together))
@@ -136,7 +136,7 @@
 #define LOCAL_SIZE ((EPILOGUE && EAFFINE || MOMENTS) && SUM_SIZE > TILES_SIZE ? SUM_SIZE : TILES_SIZE)
 // Where those of a step lie. A step reads one buffer and writes the other, which the barrier at the end of the step
 // before has made free.
-#define TILES_OF(tiles, step) ((tiles) + (ONE_STEP ? 0 : (step)&1) * TILE_SIZE)
+#define TILES_OF(tiles, step) ((tiles) + (ONE_STEP ? 0 : 1 & (step)) * TILE_SIZE)
 // A row or column that lies in no image.
 #define OUTSIDE (-(1 << 30))
 
@@ -261,7 +261,7 @@ INLINE void store_stored_quad(float4 v, global stored *p, int count, int aligned
 #elif MATRIX
 #define ROW_OF(ty, i) ((ty) / 4 * (16 * RM) + (i) / 2 * 8 + (ty) % 4 * 2 + (i) % 2)
 #else
-#define ROW_OF(ty, i) ((i)*ROWS + (ty))
+#define ROW_OF(ty, i) (ROWS * (i) + (ty))
 #endif
 #if MATRIX && PATCH
 #define TILE_COLUMN(item) ((item) / LANES % (COLUMNS / 8) * 8 + (item) % LANES / 4)
@@ -307,8 +307,8 @@ INLINE void add_products(float4 a, const float4 b[RN], int g, float4 acc[4 * RM]
 #define STORES_OPERANDS (MATRIX == OPERAND_OF(STORE))
 
 // Word `i` of a bundle of slots from s on.
-#define BUNDLE_WORD(values, s, i) operand_words(values[(s) + (i)*PACK], values[(s) + (i)*PACK + PACK - 1])
-#define STORED_WORD(stored, s, i) stored_words(stored[(s) + (i)*PACK], stored[(s) + (i)*PACK + PACK - 1])
+#define BUNDLE_WORD(values, s, i) operand_words(values[(s) + PACK * (i)], values[(s) + PACK * (i) + PACK - 1])
+#define STORED_WORD(stored, s, i) stored_words(stored[(s) + PACK * (i)], stored[(s) + PACK * (i) + PACK - 1])
 
 #else
 

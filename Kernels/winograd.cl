@@ -97,7 +97,7 @@ inline void transform_input(float *target, global const stored *x, int xStride, 
       global const stored *corner = x + (tile.image * height + ih) * rowStride + (long)iw * xStride + c;
       // Of columns outside of the image no row is inside.
 #define TRANSFORM_COLUMN(j)                                                                                            \
-  transform_column(column[j], corner + (long)(j)*xStride, rowStride, top,                                              \
+  transform_column(column[j], corner + xStride * (long)(j), rowStride, top,                                            \
                    iw + (j) >= 0 && iw + (j) < width ? bottom : 0, centre, scale, shift, preSlope, postSlope)
       if (t == 0 || tile.column == 0) {
         TRANSFORM_COLUMN(0);
