@@ -79,12 +79,12 @@ public struct DeviceDescription: @unchecked Sendable {
   var parsesBuiltins: Bool { poclVersion == 3 }
 
   /// Whether it now and then computes a value once for all work-items that each of them has its own of, where work-groups
-  /// have several and a barrier. POCL 5.0 and 6.0 made about one in 200 such programs wrong, another one each time, from
-  /// the same text; 3.1 and 7.1 none. What CPUs launch by default has no barriers.
-  package var miscompilesBarriers: Bool { poclVersion.map { (4...6).contains($0) } ?? false }
+  /// have several and a barrier. POCL 5.0 and 6.0 made some such programs wrong, others each time, from the same text; 3.1
+  /// and 7.1 none. What CPUs launch by default has no barriers.
+  package var miscompilesBarriers: Bool { poclVersion == 5 || poclVersion == 6 }
 
   /// Which POCL it is, the first number of its version (of `5.0+debian` 5); nil for another driver.
-  private var poclVersion: Int? {
+  package var poclVersion: Int? {
     platformName == "Portable Computing Language" ? Int(driverVersion.prefix { $0 != "." }) : nil
   }
 
