@@ -12,6 +12,12 @@
 #define VEC 1
 #endif
 
+// On processors without vectors of 16 floats Clang warns of functions that return them. Only POCL's built-in functions
+// do once all is inlined, and they were compiled for the same processor.
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpsabi"
+#endif
+
 // For functions that work on registers: a call would put them in memory, and C's plain inline leaves none to call. But
 // Intel's compiler for GPUs (IGC 1.0.12504) forgets to unroll loops that stand before the first call to a function
 // which comes after them in the module, as static ones do, and then keeps the arrays that such loops index in memory.

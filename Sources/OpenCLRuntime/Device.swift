@@ -15,7 +15,6 @@ public final class Device: @unchecked Sendable {
   /// Whether launches are only noted; see `init(planning:)`.
   package let isPlanning: Bool
 
-  private let additionalOptions: String
   /// Nil for a planning device, as is its queue.
   let context: cl_context?
   let state: Mutex<State>
@@ -84,31 +83,8 @@ public final class Device: @unchecked Sendable {
   ///
   /// - Parameter profiling: whether launches are timed from the start.
   /// - Throws: `OpenCLError.callFailed` when the driver gives no context or no queue.
-  public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
-    try self.init(description, profiling: profiling, additionalOptions: "")
-  }
-
-  /// - Parameter additionalOptions: what every program is compiled with besides its own options, for tests that break
-  ///   kernels on purpose.
-  package convenience init(_ description: DeviceDescription, additionalOptions: String) throws {
-    try self.init(description, profiling: false, additionalOptions: additionalOptions)
-  }
-
-  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`, and its pool counts
-  /// what would be in use. Operations decide there as they do on a device of that description, which need not be the one
-  /// that is there and is not opened. Reading values from it is a mistake.
-  package init(planning description: DeviceDescription) {
+  public init(_ description: DeviceDescription, profiling: Bool = false) throws {
     self.description = description
-    additionalOptions = ""
-    isPlanning = true
-    pool = BufferPool(planningWithHostMemory: description.kind == .cpu)
-    context = nil
-    state = Mutex(State(queue: nil, isProfiling: false))
-  }
-
-  private init(_ description: DeviceDescription, profiling: Bool, additionalOptions: String) throws {
-    self.description = description
-    self.additionalOptions = additionalOptions
     isPlanning = false
     pool = BufferPool(arenaSize: description.kind == .cpu ? description.globalMemory : nil)
     var status: cl_int = 0
@@ -123,6 +99,17 @@ public final class Device: @unchecked Sendable {
     self.context = context
     let queue = try Self.makeQueue(context, description, profiling: profiling)
     state = Mutex(State(queue: queue, isProfiling: profiling))
+  }
+
+  /// A device that has no memory and runs nothing: what is launched on it is noted, see `takePlan`, and its pool counts
+  /// what would be in use. Operations decide there as they do on a device of that description, which need not be the one
+  /// that is there and is not opened. Reading values from it is a mistake.
+  package init(planning description: DeviceDescription) {
+    self.description = description
+    isPlanning = true
+    pool = BufferPool(planningWithHostMemory: description.kind == .cpu)
+    context = nil
+    state = Mutex(State(queue: nil, isProfiling: false))
   }
 
   private static func makeQueue(_ context: cl_context?, _ description: DeviceDescription, profiling: Bool) throws
@@ -268,7 +255,9 @@ public final class Device: @unchecked Sendable {
       kernel, description.deviceID, cl_kernel_work_group_info(CL_KERNEL_WORK_GROUP_SIZE), MemoryLayout<Int>.size,
       &most, nil)
     try checkStatus(status, "clGetKernelWorkGroupInfo", description.name)
-    let key = SlicedLaunch(global: global, groupItems: max(1, min(256, most)))
+    // On POCL passed off as a GPU groups have one item: it would compile most launches' kernels once more.
+    let groupItems = description.compilesForEachGroupSize ? 1 : max(1, min(256, most))
+    let key = SlicedLaunch(global: global, groupItems: groupItems)
     if let known = state.slices[key] { return known }
     let slices = LaunchSlice.slices(global, local: nil, groupItems: key.groupItems)
     state.slices[key] = slices
@@ -475,7 +464,7 @@ public final class Device: @unchecked Sendable {
     if let program = state.programs[key] { return program }
     let start = DispatchTime.now().uptimeNanoseconds
     // No -cl-fast-relaxed-math: it would change results and hide NaN. Contraction to FMA is allowed by default.
-    let options = "-cl-std=CL1.2 \(key.options) \(additionalOptions)"
+    let options = "-cl-std=CL1.2 \(key.options)\(description.additionalOptions)"
     let cacheKey = ProgramCache.Key(key.source, options: options, on: description)
     let program: cl_program
     if let loaded = load(cacheKey, options) {

@@ -60,6 +60,9 @@ public struct DeviceDescription: @unchecked Sendable {
   /// Where whoever opens the device keeps its compiled programs; nil for nowhere.
   package var programCache: ProgramCache?
 
+  /// What every program is compiled with besides its own options; see `compiling`.
+  private(set) var additionalOptions = ""
+
   let platformID: cl_platform_id
   let deviceID: cl_device_id
 
@@ -86,6 +89,23 @@ public struct DeviceDescription: @unchecked Sendable {
   /// Which POCL it is, the first number of its version (of `5.0+debian` 5); nil for another driver.
   package var poclVersion: Int? {
     platformName == "Portable Computing Language" ? Int(driverVersion.prefix { $0 != "." }) : nil
+  }
+
+  /// Whether a kernel is compiled again for each size of work-groups.
+  var compilesForEachGroupSize: Bool { poclVersion != nil }
+
+  /// The same device, of whose programs every one is compiled with `options` besides its own: for tests, such as those
+  /// that break kernels on purpose.
+  package func compiling(with options: String) -> DeviceDescription {
+    var copy = self
+    copy.additionalOptions += " " + options
+    return copy
+  }
+
+  /// The same device, whose compiler leaves programs as they are where optimizing them takes it most of the time: POCL 3
+  /// compiles the tiled kernels five times as fast. For tests of many programs that run for milliseconds.
+  package var withoutOptimizations: DeviceDescription {
+    poclVersion == 3 ? compiling(with: "-cl-opt-disable") : self
   }
 
   /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.

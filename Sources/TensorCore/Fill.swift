@@ -5,27 +5,59 @@ extension KernelSource {
   static let fill = KernelSource(
     name: "fill",
     text: """
-      // One work-item per element of a strided view of rows of channels.
-      kernel void fill(global float *y, int offset, int stride, float value) {
-        y[offset + (long)get_global_id(1) * stride + get_global_id(0)] = value;
+      // A work-item for a part of so many rows and channels of a strided view.
+      #define FOR_ELEMENTS(row, channel)                                                                             \\
+        for (int row = get_global_id(1) * partRows, lastRow = min(row + partRows, rows); row < lastRow; row++)       \\
+          for (int channel = get_global_id(0) * partChannels, last = min(channel + partChannels, channels);          \\
+               channel < last; channel++)
+
+      kernel void fill(int channels, int rows, int partChannels, int partRows, global float *y, int offset, int stride,
+                       float value) {
+        FOR_ELEMENTS(row, channel) y[offset + (long)row * stride + channel] = value;
       }
 
       // The same for 16 bits.
-      kernel void fill_short(global ushort *y, int offset, int stride, int value) {
-        y[offset + (long)get_global_id(1) * stride + get_global_id(0)] = (ushort)value;
+      kernel void fill_short(int channels, int rows, int partChannels, int partRows, global ushort *y, int offset,
+                             int stride, int value) {
+        FOR_ELEMENTS(row, channel) y[offset + (long)row * stride + channel] = (ushort)value;
       }
 
-      kernel void copy_short(global const ushort *x, int xOffset, int xStride, global ushort *y, int yOffset,
-                             int yStride) {
-        y[yOffset + (long)get_global_id(1) * yStride + get_global_id(0)] =
-            x[xOffset + (long)get_global_id(1) * xStride + get_global_id(0)];
+      kernel void copy_short(int channels, int rows, int partChannels, int partRows, global const ushort *x,
+                             int xOffset, int xStride, global ushort *y, int yOffset, int yStride) {
+        FOR_ELEMENTS(row, channel)
+          y[yOffset + (long)row * yStride + channel] = x[xOffset + (long)row * xStride + channel];
       }
 
-      kernel void copy(global const float *x, int xOffset, int xStride, global float *y, int yOffset, int yStride) {
-        y[yOffset + (long)get_global_id(1) * yStride + get_global_id(0)] =
-            x[xOffset + (long)get_global_id(1) * xStride + get_global_id(0)];
+      kernel void copy(int channels, int rows, int partChannels, int partRows, global const float *x,
+                       int xOffset, int xStride, global float *y, int yOffset, int yStride) {
+        FOR_ELEMENTS(row, channel)
+          y[yOffset + (long)row * yStride + channel] = x[xOffset + (long)row * xStride + channel];
       }
       """)
+}
+
+/// How rows of channels are spread over work-items: an element each on GPUs; on CPUs parts of about 16 Ki elements in the
+/// order in which they lie in memory, in work-groups of one, for which drivers compile a kernel once.
+private struct ElementLaunch {
+  let global: [Int]
+  let local: [Int]?
+  /// The first arguments of the kernel.
+  let arguments: [KernelArgument]
+
+  init(_ shape: Shape, areContiguous: Bool, on device: Device) {
+    // An `int` of the kernel holds the number of channels.
+    let isOneRow = areContiguous && shape.count <= 1 << 30
+    let (channels, rows) = isOneRow ? (shape.count, 1) : (shape.channels, shape.rows)
+    let isCPU = device.description.kind == .cpu
+    let partChannels = isCPU ? min(channels, 16384) : 1
+    let partRows = isCPU ? max(1, min(rows, 16384 / max(partChannels, 1))) : 1
+    global = [channels, rows].enumerated().map { index, count in
+      let part = index == 0 ? partChannels : partRows
+      return count == 0 ? 0 : (count + part - 1) / part
+    }
+    local = isCPU ? [1, 1] : nil
+    arguments = [.int(channels), .int(rows), .int(partChannels), .int(partRows)]
+  }
 }
 
 extension Tensor {
@@ -39,9 +71,10 @@ extension Tensor {
       return
     }
     let short = dtype.isSixteenBit
+    let launch = ElementLaunch(shape, areContiguous: isContiguous, on: device)
     device.launch(
-      .fill, short ? "fill_short" : "fill", global: [channels, rows],
-      [
+      .fill, short ? "fill_short" : "fill", global: launch.global, local: launch.local,
+      launch.arguments + [
         .buffer(storage.buffer), .int(elementOffset), .int(pixelStride),
         short ? .int(Int(dtype.bits(of: value))) : .float(value),
       ],
@@ -54,9 +87,10 @@ extension Tensor {
       shape == other.shape && dtype == other.dtype && dtype.isFloatingPoint,
       "overwrite: \(dtype) \(shape) with \(other.dtype) \(other.shape)")
     willBeOverwritten()
+    let launch = ElementLaunch(shape, areContiguous: isContiguous && other.isContiguous, on: device)
     device.launch(
-      .fill, dtype.isSixteenBit ? "copy_short" : "copy", global: [channels, rows],
-      [
+      .fill, dtype.isSixteenBit ? "copy_short" : "copy", global: launch.global, local: launch.local,
+      launch.arguments + [
         .buffer(other.storage.buffer), .int(other.elementOffset), .int(other.pixelStride), .buffer(storage.buffer),
         .int(elementOffset), .int(pixelStride),
       ],

@@ -127,7 +127,7 @@ import Testing
   /// Products in splits, as a GPU with many compute units has them, on a CPU: whatever the type, also forced on images
   /// of another size, and with the moments left where they are added up.
   @Test(arguments: [DType.float32, .float16, .bfloat16]) func splitsAreChecked(dtype: DType) throws {
-    let device = try Device(Self.gpu(computeUnits: 64))
+    let device = try Device(Self.gpu(computeUnits: 64).withoutOptimizations)
     func programs(_ gradient: Bool) -> [PlannedProgram] {
       device.programsInUse.filter { $0.isTiledProduct && $0.options.contains(" GRADIENT=1") == gradient }
     }
@@ -169,7 +169,7 @@ import Testing
     func splits(_ programs: Set<PlannedProgram>) -> Set<PlannedProgram> {
       programs.filter { $0.options.contains(" SPLIT=1") || $0.kernel == "conv_tiled_sum" }
     }
-    let device = try Device(gpu)
+    let device = try Device(gpu.withoutOptimizations)
     var left = splits(plan.programs)
     #expect(left.count >= 5)
     for check in try convolutionChecks(of: plan, on: gpu, .short) {
@@ -235,11 +235,10 @@ import Testing
     model.filters = 4
     let description = try Self.cpu.get()
     // What this compiler warns of, others refuse. POCL 5 also warns of loops that its optimizer leaves as they are.
+    let strict = description.poclVersion == 5 ? description : description.compiling(with: "-Werror")
     let device = try Device(
       kind == "cpu"
-        ? description
-        : description.imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 1024),
-      additionalOptions: description.poclVersion == 5 ? "" : "-Werror")
+        ? strict : strict.imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 1024))
     let plan = try StepPlan(trainingStepOf: model, batchSize: 2, on: device.description)
     let launches = plan.compilations
     #expect(Set(launches.map(\.program)) == plan.programs && launches.count < plan.launches.count / 10)
@@ -259,7 +258,7 @@ import Testing
     let check = ConvolutionCheck(image: (5, 7), inputs: 20, outputs: 8, prologue: .affinePost).check()
     let tile = try #require(TiledConvolution.tiles.all.min { $0.items < $1.items })
     func comparisons(_ options: String) throws -> [Comparison] {
-      let device = try Device(Self.cpu.get(), additionalOptions: options)
+      let device = try Device(Self.cpu.get().compiling(with: options))
       return try ConvolutionAlgorithm.$forced.withValue(.tiled) {
         try ConvolutionConfiguration.$forced.withValue(tile.everywhere()) { try check.run(on: device) }
       }

@@ -30,7 +30,7 @@ extension KernelVerificationTests {
       #expect(task.standard == .vector(pixels: 6, vectors: 4, tiles: 4))
       let breaking = "-DAFFINE=(NV==1) -DEPOST=(1/(NV!=3)-1)"
       var tuner = try ConvolutionTuner(budget: 4, seed: 0) {
-        let device = try Device(Self.cpu.get(), additionalOptions: breaking)
+        let device = try Device(Self.cpu.get().compiling(with: breaking))
         try device.setProfiling(true)
         return device
       }
@@ -85,7 +85,7 @@ extension KernelVerificationTests {
       let plan = try Self.oneConvolution()
       let task = try #require(TuningTask.tasks(of: plan, on: Self.cpu.get()).first { $0.pass == .forward })
       var tuner = try ConvolutionTuner(budget: 4, seed: 0) {
-        try Device(Self.cpu.get(), additionalOptions: "-DAFFINE=(NV==2)")
+        try Device(Self.cpu.get().compiling(with: "-DAFFINE=(NV==2)"))
       }
       #expect(throws: ConvolutionTuner.StandardIsWrong.self) { try tuner.tune(task, candidates: []) }
     }

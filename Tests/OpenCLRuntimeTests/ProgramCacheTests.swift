@@ -29,7 +29,7 @@ import Testing
 
   /// 1 + step, by a device of its own.
   private func compute(step: Int = 2, options: String = "") throws -> Outcome {
-    let device = try Device(description(), additionalOptions: options)
+    let device = try Device(description().compiling(with: options))
     let buffer = device.allocate(byteCount: 4)
     withUnsafeBytes(of: Float(1)) { buffer.write($0) }
     device.launch(Self.source, "add", options: "-D STEP=\(step)", global: [1], [.buffer(buffer)])

@@ -9,7 +9,8 @@ import Testing
 @Suite struct FinishingLaunchTests {
   static func imitatedGPU() throws -> Device {
     try Device(
-      DeviceSelection.pick("cpu").imitatingGPU(computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 256))
+      TestDevice.tiled.description.imitatingGPU(
+        computeUnits: 4, localMemory: 48 << 10, maximumWorkGroupSize: 256))
   }
 
   @Test func sharesManyChunksOfFewValues() throws {

@@ -10,7 +10,7 @@ import Testing
 @Suite struct PartialSumTests {
   private static func gpu(groupItems: Int = 256) throws -> Device {
     try Device(
-      TestDevice.shared.description.imitatingGPU(
+      TestDevice.tiled.description.imitatingGPU(
         computeUnits: 64, localMemory: 48 << 10, maximumWorkGroupSize: groupItems))
   }
 

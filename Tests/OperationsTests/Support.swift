@@ -12,19 +12,26 @@ import Testing
 /// The device of all tests: a CPU, the same on every machine, unless `FOVEA_DEVICE` names another. GPUs get
 /// launches of their own (narrower vectors, smaller chunks, one column per work-item), which only such a run checks.
 enum TestDevice {
-  static let shared: Device = {
+  static let shared = open { $0 }
+
+  /// The same for the tiled kernels, which CPUs do not take by themselves and POCL compiles for seconds each:
+  /// with optimizations only if `FOVEA_THOROUGH` is set.
+  static let tiled = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] == nil ? open(\.withoutOptimizations) : shared
+
+  private static func open(_ adapted: (DeviceDescription) -> DeviceDescription) -> Device {
     do {
-      return try Device(DeviceSelection.pick(ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "cpu"))
+      let name = ProcessInfo.processInfo.environment["FOVEA_DEVICE"] ?? "cpu"
+      return try Device(adapted(DeviceSelection.pick(name)))
     } catch {
       fatalError("\(error)")
     }
-  }()
+  }
 
   /// The convolution kernels to test on it. The vector kernels keep windows in private memory: for CPUs only.
   static var algorithms: [ConvolutionAlgorithm] { shared.isCPU ? ConvolutionAlgorithm.allCases : [.tiled] }
 }
 
-var device: Device { TestDevice.shared }
+var device: Device { ConvolutionAlgorithm.forced == .tiled ? TestDevice.tiled : TestDevice.shared }
 
 extension ReferenceTensor {
   /// The same values on the device.
