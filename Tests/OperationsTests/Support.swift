@@ -16,7 +16,8 @@ enum TestDevice {
 
   /// The same for the tiled kernels, which CPUs do not take by themselves and POCL compiles for seconds each:
   /// with optimizations only if `FOVEA_THOROUGH` is set.
-  static let tiled = ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] == nil ? open(\.withoutOptimizations) : shared
+  static let tiled =
+    ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] == nil ? open(\.withoutOptimizations) : shared
 
   private static func open(_ adapted: (DeviceDescription) -> DeviceDescription) -> Device {
     do {
