@@ -1,4 +1,5 @@
 import COpenCL
+import Foundation
 import Synchronization
 
 /// What kind of processor an OpenCL device is.
@@ -103,9 +104,11 @@ public struct DeviceDescription: @unchecked Sendable {
   }
 
   /// The same device, whose compiler leaves programs as they are where optimizing them takes it most of the time: POCL 3
-  /// compiles the tiled kernels five times as fast. For tests of many programs that run for milliseconds.
+  /// compiles the tiled kernels five times as fast. For tests of many programs that run for milliseconds; with
+  /// FOVEA_THOROUGH=1 in the environment they are optimized all the same.
   package var withoutOptimizations: DeviceDescription {
-    poclVersion == 3 ? compiling(with: "-cl-opt-disable") : self
+    let isThorough = getenv("FOVEA_THOROUGH") != nil
+    return poclVersion == 3 && !isThorough ? compiling(with: "-cl-opt-disable") : self
   }
 
   /// The same device passed off as a GPU with those limits, for planning and for running a GPU's launches elsewhere.

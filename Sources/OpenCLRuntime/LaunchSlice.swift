@@ -86,3 +86,13 @@ struct LaunchSlice: Equatable {
     Double(items) / Double(max((items + lanes - 1) / lanes * lanes, 2 * lanes))
   }
 }
+
+extension Device {
+  package var isCPU: Bool { description.kind == .cpu }
+
+  /// The work-group of kernels whose work-items do not cooperate: one item on a CPU, where a fixed size also means one
+  /// compilation, Fovea's or the driver's choice elsewhere.
+  package func independent(_ dimensions: Int) -> [Int]? {
+    isCPU ? Array(repeating: 1, count: dimensions) : nil
+  }
+}

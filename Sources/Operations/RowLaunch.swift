@@ -91,16 +91,6 @@ struct FinishingLaunch {
   }
 }
 
-extension Device {
-  package var isCPU: Bool { description.kind == .cpu }
-
-  /// The work-group of kernels whose work-items do not cooperate: one item on a CPU, where a fixed size also means one
-  /// compilation, the driver's choice elsewhere.
-  package func independent(_ dimensions: Int) -> [Int]? {
-    isCPU ? Array(repeating: 1, count: dimensions) : nil
-  }
-}
-
 extension Tensor {
   /// The three arguments by which kernels take a tensor: its buffer, the element of its first value, and the elements
   /// from one row to the next. Traps for 16-bit types, whose values are no `float`s: ``TensorOperand/cast(to:)`` first.

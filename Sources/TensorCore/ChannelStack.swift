@@ -12,7 +12,7 @@ public struct ChannelStack: Sendable {
   /// Memory for `shape`, whose innermost extent is the number of channels when full.
   public init(shape: Shape, on device: Device, dtype: DType = .float32) {
     // On a CPU rows that are a multiple of 512 bytes would compete for the same few lines of its caches.
-    let competes = device.description.kind == .cpu && shape.channels * dtype.byteCount % 512 == 0
+    let competes = device.isCPU && shape.channels * dtype.byteCount % 512 == 0
     let padding = competes ? 64 / dtype.byteCount : 0
     storage = Storage(device: device, rows: shape.rows, channels: shape.channels + padding, dtype: dtype)
     self.shape = shape

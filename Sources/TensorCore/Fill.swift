@@ -37,7 +37,7 @@ extension KernelSource {
 }
 
 /// How rows of channels are spread over work-items: an element each on GPUs; on CPUs parts of about 16 Ki elements in the
-/// order in which they lie in memory, in work-groups of one, for which drivers compile a kernel once.
+/// order in which they lie in memory.
 private struct ElementLaunch {
   let global: [Int]
   let local: [Int]?
@@ -48,14 +48,10 @@ private struct ElementLaunch {
     // An `int` of the kernel holds the number of channels.
     let isOneRow = areContiguous && shape.count <= 1 << 30
     let (channels, rows) = isOneRow ? (shape.count, 1) : (shape.channels, shape.rows)
-    let isCPU = device.description.kind == .cpu
-    let partChannels = isCPU ? min(channels, 16384) : 1
-    let partRows = isCPU ? max(1, min(rows, 16384 / max(partChannels, 1))) : 1
-    global = [channels, rows].enumerated().map { index, count in
-      let part = index == 0 ? partChannels : partRows
-      return count == 0 ? 0 : (count + part - 1) / part
-    }
-    local = isCPU ? [1, 1] : nil
+    let partChannels = device.isCPU ? max(1, min(channels, 16384)) : 1
+    let partRows = device.isCPU ? max(1, min(rows, 16384 / partChannels)) : 1
+    global = [(channels + partChannels - 1) / partChannels, (rows + partRows - 1) / partRows]
+    local = device.independent(2)
     arguments = [.int(channels), .int(rows), .int(partChannels), .int(partRows)]
   }
 }

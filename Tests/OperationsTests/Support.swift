@@ -14,10 +14,9 @@ import Testing
 enum TestDevice {
   static let shared = open { $0 }
 
-  /// The same for the tiled kernels, which CPUs do not take by themselves and POCL compiles for seconds each:
-  /// with optimizations only if `FOVEA_THOROUGH` is set.
-  static let tiled =
-    ProcessInfo.processInfo.environment["FOVEA_THOROUGH"] == nil ? open(\.withoutOptimizations) : shared
+  /// The same for what CPUs do not run by themselves, tiled kernels and a GPU's launches, where POCL takes most of the time
+  /// for compiling.
+  static let tiled = open(\.withoutOptimizations)
 
   private static func open(_ adapted: (DeviceDescription) -> DeviceDescription) -> Device {
     do {

@@ -19,11 +19,8 @@ private func pairs<A, B>(_ a: [A], _ b: [B]) -> [(A, B)] {
 /// threads opened it at once.
 @Suite(.serialized, .allowingForMiscompilation)
 struct DeviceTests {
-  /// POCL takes most of these tests' time for compiling: with optimizations where that does not count.
-  static let device = Result {
-    let description = try DeviceSelection.pick(nil)
-    return try Device(thorough ? description : description.withoutOptimizations)
-  }
+  /// POCL takes most of these tests' time for compiling.
+  static let device = Result { try Device(DeviceSelection.pick(nil).withoutOptimizations) }
 }
 
 extension DeviceTests {

@@ -99,7 +99,7 @@ public final class Optimizer: @unchecked Sendable {
     let vectors = arena.weights.shape.count / vector
     func launch(_ kernel: String, _ buffers: [Tensor], _ hyperparameters: [KernelArgument]) {
       device.launch(
-        .optimizer, kernel, options: "-D VEC=\(vector)", global: [vectors], local: device.isCPU ? [1] : nil,
+        .optimizer, kernel, options: "-D VEC=\(vector)", global: [vectors], local: device.independent(1),
         (buffers + [settings]).map { .buffer($0.storage.buffer) } + hyperparameters,
         cost: LaunchCost("\(kernel) update", bytes: Double(arena.weights.shape.count * 4 * (buffers.count * 2 - 1))))
     }
